@@ -1,0 +1,58 @@
+# Everything here needs Python 3.11 or newer and make, nothing else: the rest is installed into .venv on first use.
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN  := $(VENV)/bin
+BASE := $(VENV)/.base-installed
+DEV  := $(VENV)/.dev-installed
+UV   := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -b constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format types check pins clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(BASE) ## watch order go wrong, then right (ARGS="..." is passed on)
+	@$(BIN)/inorder demo $(ARGS)
+
+test: $(DEV) ## all tests, with a real Kafka, PostgreSQL and SQS emulator (ARGS="-k name" is passed on)
+	@$(BIN)/python -m tests.services
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(DEV) ## ruff: rules and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: $(DEV) ## ruff: mend what it can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+types: $(DEV) ## mypy, strict, over src and tests
+	@$(BIN)/mypy
+
+check: lint types test ## lint, types and test
+
+pins: $(DEV) ## write constraints.txt anew from pyproject.toml
+	@$(UV) pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --upgrade \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet -o constraints.txt
+
+clean: ## remove .venv and all caches of the checks
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BASE): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "inorder needs Python 3.11 or newer, and $(PYTHON) is not: try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module: install it (on Debian: apt install python3-venv)" >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	@$(INSTALL) -e .
+	@touch $@
+
+$(DEV): $(BASE)
+	@$(INSTALL) -e '.[all]' --group dev
+	@touch $@
