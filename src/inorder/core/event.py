@@ -1,0 +1,123 @@
+"""What arrives: records as the broker keeps them, and the events that a codec reads out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+MAX_VERSION = 2**63 - 1
+"""Highest version: the largest signed 64-bit integer, which every store can keep."""
+
+
+class Partition(NamedTuple):
+    """One ordered log of a source. For a queue without partitions the number is 0."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One delivery, whole, as the broker gave it."""
+
+    partition: Partition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int | None = None
+
+
+class Slice:
+    """Consecutive deliveries of one partition, in the broker's order.
+
+    Values are at hand for every record; the rest of a record is put together only when somebody asks, because
+    a healthy stream never does. `records` is either the records themselves or the broker's own messages with
+    `to_record` to translate one of them. `next_offset` is what to commit once all of the slice is settled.
+    """
+
+    __slots__ = ("_offset_of", "_to_record", "next_offset", "partition", "records", "values")
+
+    def __init__(
+        self,
+        partition: Partition,
+        records: Sequence[Any],
+        values: Sequence[bytes | None],
+        next_offset: int,
+        to_record: Callable[[Any], Record] | None = None,
+        offset_of: Callable[[Any], int] | None = None,
+    ) -> None:
+        self.partition = partition
+        self.records = records
+        self.values = values
+        self.next_offset = next_offset
+        self._to_record = to_record
+        self._offset_of = offset_of
+
+    @classmethod
+    def of(cls, partition: Partition, records: Sequence[Record]) -> Slice:
+        """A slice of finished records; at least one."""
+        return cls(partition, records, [record.value for record in records], records[-1].offset + 1)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def record(self, index: int) -> Record:
+        """The whole record at `index` of this slice."""
+        found = self.records[index]
+        return found if self._to_record is None else self._to_record(found)  # type: ignore[no-any-return]
+
+    def offset(self, index: int) -> int:
+        """The offset of the record at `index` of this slice."""
+        found = self.records[index]
+        return found.offset if self._offset_of is None else self._offset_of(found)  # type: ignore[no-any-return]
+
+
+class Event(msgspec.Struct, gc=False):
+    """One event of one entity, read from `slice` at `index`.
+
+    `receiver` is set when it comes back from the store, where it waited, rather than from the source: the tally that
+    counted its delivery, and the outcome it was counted as. A final decision gives its place in the store up.
+    """
+
+    key: str
+    version: int
+    id: str
+    payload: Any
+    slice: Slice
+    index: int
+    receiver: tuple[int, str] | None = None
+
+    @property
+    def record(self) -> Record:
+        """The delivery this event was read from."""
+        return self.slice.record(self.index)
+
+    @property
+    def fingerprint(self) -> int:
+        """32 bits that stand for the event id where the id itself would take too much room."""
+        return fingerprint(self.id)
+
+
+class Malformed(msgspec.Struct):
+    """A delivery that no event could be read from. `reason` names the field and what is wrong with it."""
+
+    reason: str
+    slice: Slice
+    index: int
+    key: str | None = None
+
+    @property
+    def record(self) -> Record:
+        """The delivery, whole."""
+        return self.slice.record(self.index)
+
+
+def fingerprint(event_id: str) -> int:
+    """CRC-32 of an event id. Never 0, which stands for "no event" (a version that an operator skipped)."""
+    return crc32(event_id.encode("utf-8", "surrogatepass")) or 1

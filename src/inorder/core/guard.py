@@ -1,0 +1,120 @@
+"""The guard: may this version of this entity take effect now?
+
+    order        version is                         decision
+    ------------------------------------------------------------------------------
+    strict       last + 1                           APPLY
+                 beyond last + 1                    HOLD       until the gap fills
+    latest       beyond last                        APPLY
+    commutative  not applied yet                    APPLY      in any order
+    unguarded    anything                           APPLY      the naive consumer
+    ------------------------------------------------------------------------------
+    otherwise, in every order, the version is one the state already covers:
+                 at or below the baseline           STALE
+                 skipped by an operator             LATE       needed after all: alarm
+                 applied, by this event id          DUPLICATE
+                 applied, by another event id       CONFLICT
+                 older than `latest` needs          STALE
+                 applied, id no longer remembered   DUPLICATE
+
+`last` is the highest version that took effect; under `commutative` it is the end of the unbroken run from the
+start, and what took effect beyond it is kept as ranges. Versions are never forgotten. Event ids are: the last
+`remembered` of each entity are kept, as 32-bit fingerprints, so a conflict is told from a duplicate that far back.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from inorder.core.entity import Entity
+from inorder.core.event import Event
+from inorder.core.order import Order
+
+REMEMBERED_IDS = 32
+"""Event ids kept for each entity, 4 bytes each. Redeliveries come soon after the first delivery or not at all."""
+
+
+class Decision(Enum):
+    """What the guard says of one event."""
+
+    APPLY = "apply"
+    HOLD = "hold"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    CONFLICT = "conflict"
+    LATE = "late"
+
+
+class Guard:
+    """The decision for one stream: its order, and the version up to which its entities start out complete."""
+
+    __slots__ = ("baseline", "order", "remembered")
+
+    def __init__(self, order: Order, baseline: int = 0, remembered: int = REMEMBERED_IDS) -> None:
+        self.order = order
+        self.baseline = baseline
+        self.remembered = remembered
+
+    def decide(self, entity: Entity, event: Event) -> Decision:
+        """What may be done with `event` now, given what `entity` has seen. Changes nothing."""
+        version, order = event.version, self.order
+        if order is Order.STRICT:
+            if version == entity.version + 1:
+                return Decision.APPLY
+            if version > entity.version:
+                return Decision.HOLD
+        elif order is Order.LATEST:
+            if version > entity.version:
+                return Decision.APPLY
+        elif order is Order.COMMUTATIVE:
+            if version > entity.version and version not in entity.ranges:
+                return Decision.APPLY
+        else:
+            return Decision.APPLY
+        return self._already_covered(entity, event)
+
+    def _already_covered(self, entity: Entity, event: Event) -> Decision:
+        version, order = event.version, self.order
+        if version <= self.baseline:
+            return Decision.STALE
+        if order is Order.LATEST:
+            if event.fingerprint in entity.recent:
+                return Decision.DUPLICATE
+            return Decision.CONFLICT if version == entity.version and entity.recent else Decision.STALE
+        if order is Order.STRICT and version in entity.ranges:
+            return Decision.LATE
+        later = max(0, entity.version - version)
+        if order is Order.COMMUTATIVE:
+            later += entity.ranges.count_above(version)
+        if later >= len(entity.recent):
+            return Decision.DUPLICATE
+        return Decision.DUPLICATE if entity.recent[-1 - later] == event.fingerprint else Decision.CONFLICT
+
+    def advance(self, entity: Entity, version: int, fingerprint: int) -> None:
+        """Note that `version` took effect. Only for a version that `decide` said APPLY of."""
+        order = self.order
+        if order is Order.COMMUTATIVE:
+            later = entity.ranges.count_above(version)
+            if later == 0:
+                entity.recent.append(fingerprint)
+            elif later <= len(entity.recent):
+                entity.recent.insert(len(entity.recent) - later, fingerprint)
+            if version == entity.version + 1:
+                entity.version = entity.ranges.take_from(version + 1)
+            else:
+                entity.ranges.add(version)
+        else:
+            entity.recent.append(fingerprint)
+            if version > entity.version:
+                entity.version = version
+        if len(entity.recent) > 2 * self.remembered:
+            self.trim(entity)
+
+    def skip(self, entity: Entity, version: int) -> None:
+        """Note that an operator declared `version` as never to come. Under strict order the guard remembers which."""
+        self.advance(entity, version, 0)
+        if self.order is Order.STRICT:
+            entity.ranges.add(version)
+
+    def trim(self, entity: Entity) -> None:
+        """Forget all but the last `remembered` event ids."""
+        del entity.recent[: -self.remembered or None]

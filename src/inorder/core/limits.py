@@ -1,0 +1,30 @@
+"""Every limit of a consumer, declared once. Each has a default and says what happens when it is reached."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of one consumer. Times are seconds, sizes bytes."""
+
+    event_bytes: int = 1_048_576
+    """Largest event value. A larger one becomes a dead letter. Kafka's own default is 1,048,588 a message."""
+    key_bytes: int = 1_024
+    """Longest entity key, in UTF-8. A longer one becomes a dead letter."""
+    handler_s: float = 30.0
+    """Longest time a handler may take for one event. Past it, the attempt counts as failed."""
+    gap_s: float = 300.0
+    """Longest time events wait for a missing predecessor. Past it, the entity is parked, and nothing is skipped."""
+    held_per_key: int = 10_000
+    """Most events that wait for one entity. One more pauses its partition until there is room."""
+    in_flight_events: int = 20_000
+    """Most events received and not settled, in one worker process. At the limit the source is paused."""
+    in_flight_bytes: int = 64 * 1_048_576
+    """Most bytes received and not settled, in one worker process. At the limit the source is paused."""
+    cache_bytes: int = 64 * 1_048_576
+    """Room for entities kept in memory by one worker process. Past it, those not used lately are dropped."""
+    drain_s: float = 20.0
+    """Longest time given to running handlers when a worker stops or loses a partition."""
+    poll_events: int = 10_000
+    """Most events asked of the source at once, and so the largest transaction."""

@@ -1,0 +1,333 @@
+"""From events and what is known of their entities to what the next transaction writes.
+
+This is the one road that every event takes: live from the source, back from the store when its gap has filled or
+its retry is due, or replayed from a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from inorder.core.changes import Changes, Counter, Letter, Reason
+from inorder.core.entity import Entity, Wait, Waiting
+from inorder.core.event import Event, Malformed
+from inorder.core.guard import Decision, Guard
+from inorder.core.limits import Limits
+from inorder.core.order import Order, Outcome
+from inorder.core.retry import ErrorClass, Retry
+
+
+class Effect(Protocol):
+    """What a consumer does with an event that may take effect."""
+
+    def apply(self, entity: Entity, event: Event) -> None:
+        """Let the event take effect. An exception means that it did not."""
+
+    def undo(self, entity: Entity, applied: Sequence[Event]) -> None:
+        """After a failed `apply`: make the entity what it was, with only `applied` of this batch in effect."""
+
+
+class Abort(BaseException):
+    """Raised by an effect to give up on the whole batch: nothing of it is to be written, all of it is redone."""
+
+
+class Outage(Abort):
+    """Something that the handler depends on is down: the batch is redone when it is back. No event is to blame."""
+
+
+_SETTLED = {
+    Decision.DUPLICATE: Outcome.DUPLICATE,
+    Decision.STALE: Outcome.STALE,
+    Decision.CONFLICT: Outcome.CONFLICT,
+    Decision.LATE: Outcome.LATE,
+}
+
+
+class Planner:
+    """Decides events, entity by entity, and notes in `changes` what follows from each decision.
+
+    `parks` says whether a key stops when one of its events is given up on. `classify` tells what an exception of the
+    handler says about trying again.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        retry: Retry,
+        limits: Limits,
+        parks: bool,
+        classify: Callable[[BaseException], ErrorClass],
+    ) -> None:
+        self.guard = guard
+        self.retry = retry
+        self.limits = limits
+        self.parks = parks
+        self.classify = classify
+        self._strict = guard.order is Order.STRICT
+
+    def advance(
+        self, entity: Entity, events: Sequence[Event], effect: Effect, changes: Changes, now: float
+    ) -> None:
+        """Decide `events` of one entity, in the order they came, and what they set free among themselves."""
+        applied: list[Event] = []
+        rest = events
+        if self._strict and entity.waiting is None:
+            rest = self._in_sequence(entity, events, applied, effect, changes, now)
+        if not rest:
+            return
+        early: dict[int, Event] = {}
+        for event in rest:
+            found: Event | None = event
+            while found is not None:
+                if self._may_apply(entity, found, early, changes, now):
+                    self._attempt(entity, found, applied, effect, changes, now)
+                found = early.pop(entity.version + 1, None) if early else None
+        for event in early.values():
+            self.hold(entity, event, changes, now)
+        self._look_ahead(entity, changes, now)
+
+    def _in_sequence(
+        self,
+        entity: Entity,
+        events: Sequence[Event],
+        applied: list[Event],
+        effect: Effect,
+        changes: Changes,
+        now: float,
+    ) -> Sequence[Event]:
+        """The common case, with nothing to look up: a run of events that are each the next one. Returns the rest."""
+        version = entity.version
+        for event in events:
+            if event.version != version + 1:
+                break
+            version += 1
+        run = events[: version - entity.version]
+        if not run:
+            return events
+        failure: Exception | None = None
+        try:
+            for event in run:
+                effect.apply(entity, event)
+                applied.append(event)
+        except Exception as error:
+            failure = error
+        if applied:
+            entity.version += len(applied)
+            entity.recent.extend([event.fingerprint for event in applied])
+            if len(entity.recent) > 2 * self.guard.remembered:
+                self.guard.trim(entity)
+            changes.entities[entity.key] = entity
+            changes.delivered(Outcome.APPLIED, len(applied))
+        if failure is None:
+            return events[len(run) :]
+        effect.undo(entity, applied)
+        self.failed(entity, run[len(applied)], failure, changes, now)
+        return events[len(applied) + 1 :]
+
+    def _may_apply(
+        self, entity: Entity, event: Event, early: dict[int, Event], changes: Changes, now: float
+    ) -> bool:
+        """Whether `event` may take effect now. Where not, what becomes of it is noted."""
+        decision = self.guard.decide(entity, event)
+        waiting = entity.waiting
+        if decision is Decision.APPLY:
+            if waiting is None or waiting.open:
+                return True
+            if event.receiver is None:
+                self.hold(entity, event, changes, now)
+        elif decision is Decision.HOLD:
+            if event.receiver is not None:
+                return False
+            if event.version in early:
+                self._second_claim(early[event.version].fingerprint, event, changes, now)
+            elif waiting is not None and not waiting.open:
+                self.hold(entity, event, changes, now)
+            else:
+                early[event.version] = event
+        else:
+            self._refuse(event, _SETTLED[decision], changes, now)
+            if event.receiver is not None:
+                self._left(entity, event, changes)
+        return False
+
+    def _attempt(
+        self,
+        entity: Entity,
+        event: Event,
+        applied: list[Event],
+        effect: Effect,
+        changes: Changes,
+        now: float,
+    ) -> None:
+        try:
+            effect.apply(entity, event)
+        except Exception as error:
+            effect.undo(entity, applied)
+            self.failed(entity, event, error, changes, now)
+        else:
+            applied.append(event)
+            self.applied(entity, event, changes)
+
+    def applied(self, entity: Entity, event: Event, changes: Changes) -> None:
+        """`event` took effect."""
+        self.guard.advance(entity, event.version, event.fingerprint)
+        changes.entities[entity.key] = entity
+        changes.settled(event, Outcome.APPLIED)
+        if entity.waiting is not None:
+            if event.receiver is not None:
+                entity.held.pop(event.version, None)
+            if not entity.held:
+                self._wait(entity, None, changes)
+
+    def failed(
+        self, entity: Entity, event: Event, error: BaseException, changes: Changes, now: float
+    ) -> None:
+        """`event` could not take effect: it waits to be tried again, or becomes a dead letter."""
+        waiting = entity.waiting
+        again = waiting is not None and waiting.attempts > 0 and waiting.version == event.version
+        attempts = waiting.attempts + 1 if again and waiting else 1
+        since = waiting.since if again and waiting else now
+        kind = self.classify(error)
+        if kind is ErrorClass.INFRASTRUCTURE:
+            raise Outage(str(error)) from error
+        detail = f"{type(error).__name__}: {error}"
+        changes.entities[entity.key] = entity
+        if kind is ErrorClass.TRANSIENT and attempts < self.retry.attempts:
+            changes.count(Counter.RETRIES)
+            due_at = now + self.retry.delay(attempts, event.key)
+            self._wait(
+                entity,
+                Waiting(Wait.RETRY, event.version, since, due_at, attempts, detail, home=event.slice.partition),
+                changes,
+            )
+            if event.receiver is None:
+                self.hold(entity, event, changes, now)
+            return
+        self._dead_letter(event, Reason.FAILED, detail, changes, now, attempts=attempts, since=since)
+        changes.settled(event, Outcome.DEAD_LETTERED)
+        if event.receiver is not None:
+            entity.held.pop(event.version, None)
+        if self.parks:
+            home = event.slice.partition
+            parked = Waiting(Wait.PARKED, event.version, now, attempts=attempts, reason=detail, home=home)
+            self._wait(entity, parked, changes)
+        elif entity.held and waiting is not None:
+            self._wait(entity, Waiting(Wait.GAP, event.version, now, due_at=now, home=waiting.home), changes)
+        else:
+            self._wait(entity, None, changes)
+
+    def hold(self, entity: Entity, event: Event, changes: Changes, now: float) -> None:
+        """`event` is early, or its entity is stopped: it gets a durable place in the store."""
+        known = entity.held.get(event.version)
+        if known is not None:
+            self._second_claim(known, event, changes, now)
+            return
+        waiting = entity.waiting
+        if waiting is None:
+            due_at, home = now + self.limits.gap_s, event.slice.partition
+            waiting = Waiting(Wait.GAP, entity.version + 1, now, due_at=due_at, home=home)
+            self._wait(entity, waiting, changes)
+        entity.held[event.version] = event.fingerprint
+        changes.entities[entity.key] = entity
+        changes.hold(event, Outcome.PARKED if waiting.why is Wait.PARKED else Outcome.HELD)
+
+    def wake(self, entity: Entity, changes: Changes, now: float) -> bool:
+        """The time an entity waited for has come. Returns whether its held events are to be decided again."""
+        waiting = entity.waiting
+        if waiting is None or waiting.due_at > now:
+            return False
+        if waiting.why is Wait.RETRY:
+            # Opened for one attempt; should it fail, `failed` sees how many there were.
+            entity.waiting = msgspec.structs.replace(waiting, why=Wait.GAP)
+            return True
+        if waiting.why is Wait.GAP:
+            if not self._strict or entity.version + 1 in entity.held:
+                return True
+            missing = entity.version + 1
+            reason = f"version {missing} did not come within {self.limits.gap_s:g} s"
+            parked = Waiting(Wait.PARKED, missing, now, reason=reason, missing=True, home=waiting.home)
+            self._wait(entity, parked, changes)
+        return False
+
+    def malformed(self, found: Malformed, changes: Changes, now: float) -> None:
+        """No event could be read: the delivery is kept as it is. It stops no key, for its key is not known."""
+        changes.letters.append(
+            Letter(
+                reason=Reason.MALFORMED,
+                detail=found.reason,
+                record=found.record,
+                key=found.key,
+                version=None,
+                event_id=None,
+                first_at=now,
+                last_at=now,
+            )
+        )
+        changes.delivered(Outcome.DEAD_LETTERED)
+
+    def _look_ahead(self, entity: Entity, changes: Changes, now: float) -> None:
+        """After a batch: events that waited in the store may have become due, or wait for another version now."""
+        waiting = entity.waiting
+        if waiting is None or not waiting.open:
+            return
+        if entity.held and (not self._strict or entity.version + 1 in entity.held):
+            since, due_at = waiting.since, now
+        elif entity.version + 1 != waiting.version or waiting.attempts:
+            since, due_at = now, now + self.limits.gap_s
+        else:
+            return
+        again = Waiting(Wait.GAP, entity.version + 1, since, due_at=due_at, home=waiting.home)
+        self._wait(entity, again, changes)
+
+    def _wait(self, entity: Entity, waiting: Waiting | None, changes: Changes) -> None:
+        entity.waiting = waiting
+        changes.waits[entity.key] = waiting
+        changes.entities[entity.key] = entity
+
+    def _second_claim(self, known: int, event: Event, changes: Changes, now: float) -> None:
+        """Another delivery of a version that waits already: the same event again, or two that exclude each other."""
+        outcome = Outcome.DUPLICATE if known == event.fingerprint else Outcome.CONFLICT
+        self._refuse(event, outcome, changes, now)
+
+    def _refuse(self, event: Event, outcome: Outcome, changes: Changes, now: float) -> None:
+        if outcome is Outcome.CONFLICT:
+            detail = f"version {event.version} was claimed before by another event id than {event.id!r}"
+            self._dead_letter(event, Reason.CONFLICT, detail, changes, now)
+        elif outcome is Outcome.LATE:
+            detail = f"version {event.version} came after an operator skipped it"
+            self._dead_letter(event, Reason.LATE, detail, changes, now)
+        changes.settled(event, outcome)
+
+    def _left(self, entity: Entity, event: Event, changes: Changes) -> None:
+        """`event` waited and waits no longer, without having taken effect."""
+        entity.held.pop(event.version, None)
+        changes.entities[entity.key] = entity
+        if not entity.held and entity.waiting is not None and entity.waiting.open:
+            self._wait(entity, None, changes)
+
+    def _dead_letter(
+        self,
+        event: Event,
+        reason: Reason,
+        detail: str,
+        changes: Changes,
+        now: float,
+        attempts: int = 0,
+        since: float | None = None,
+    ) -> None:
+        changes.letters.append(
+            Letter(
+                reason=reason,
+                detail=detail,
+                record=event.record,
+                key=event.key,
+                version=event.version,
+                event_id=event.id,
+                attempts=attempts,
+                first_at=now if since is None else since,
+                last_at=now,
+            )
+        )

@@ -1,0 +1,114 @@
+"""What the worker asks of the world. Each port is small and has a conformance suite that every adapter passes.
+
+The worker owns its adapters: each method is called from one thread at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from inorder.core.changes import Changes, EntityRow, HeldRow
+from inorder.core.entity import Entity
+from inorder.core.event import Partition, Slice
+from inorder.core.order import Order
+
+
+class Listener(Protocol):
+    """Told by a source, from within `poll` or `close`, which partitions this worker has."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        """These partitions are ours from now on; none of their records has been given out yet."""
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        """These go to somebody else when this returns. What is settled may still be committed before that."""
+
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        """These went to somebody else already: nothing of them may be committed any more."""
+
+
+class Source(Protocol):
+    """Where records come from. Unreachable at start: `inorder.Unreachable`."""
+
+    def subscribe(self, listener: Listener) -> None:
+        """Join the group. Assignments arrive during later polls."""
+
+    def poll(self, most: int, timeout_s: float) -> list[Slice]:
+        """Up to `most` records, waiting at most `timeout_s` for the first. Also keeps the membership alive."""
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Everything below each offset is settled. Refusals for lost partitions are ignored: others redo the work."""
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Give out nothing of these until resumed."""
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        """Give out records of these again."""
+
+    def at_end(self) -> bool:
+        """Whether the whole group has committed everything up to the end of every partition."""
+
+    def close(self) -> None:
+        """Leave the group. Partitions are revoked first."""
+
+
+class Transaction(Protocol):
+    """One transaction of a store. The user's statements and inorder's own commit together or not at all."""
+
+    @property
+    def connection(self) -> Any:
+        """The driver's own connection, in this transaction. Do not commit or roll back on it."""
+
+    def execute(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+        """Run one statement; returns the driver's cursor."""
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What fails inside is undone, and the rest of the transaction stays."""
+
+    def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
+        """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
+
+
+class Store(Protocol):
+    """Where entities, held events, dead letters, parked keys and fences are kept, for one stream.
+
+    Unreachable: `inorder.Unreachable`, and what was under way is to be redone.
+    """
+
+    def register(self, order: Order, baseline: int) -> None:
+        """Note the stream's declaration. Raises `inorder.UsageError` if it was written under another one."""
+
+    def tally(self, worker: str) -> int:
+        """A new row of counts for this worker's run; returns its number."""
+
+    def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Raise the fence of each partition: earlier owners are refused from now on. Returns the new numbers."""
+
+    def load(self, keys: Sequence[str]) -> dict[str, Entity]:
+        """Those of the entities that the store has, with what they wait for and which versions wait."""
+
+    def held(self, key: str, most: int) -> list[HeldRow]:
+        """The waiting events of a key, lowest versions first."""
+
+    def due(self, partitions: Sequence[Partition]) -> list[tuple[str, float]]:
+        """Keys that wait and stopped in one of these partitions, with the time something is to be done about them."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """A transaction that commits at the end of the block, or rolls back if the block raises."""
+
+    def counts(self, tallies: Sequence[int] | None = None) -> dict[str, int]:
+        """The sums of these rows of counts (of all, by default), by name."""
+
+    def close(self) -> None:
+        """Release what is open."""
+
+
+class Clock(Protocol):
+    """Time, as seconds since the epoch."""
+
+    def now(self) -> float:
+        """The time."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
