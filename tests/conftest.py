@@ -1,0 +1,57 @@
+"""The real parts as fixtures: each starts when a first test asks for it and runs to the end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.services import ElasticMQ, KafkaCluster, Postgres
+
+MARKER_OF_FIXTURE = {
+    "kafka": "kafka",
+    "kafka_three": "kafka",
+    "postgres": "postgres",
+    "postgres_url": "postgres",
+    "sqs": "sqs",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that asks for a service carries its marker, so that `pytest -m "not kafka"` is always right."""
+    for item in items:
+        for name in getattr(item, "fixturenames", ()):
+            if name in MARKER_OF_FIXTURE:
+                item.add_marker(MARKER_OF_FIXTURE[name])
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaCluster]:
+    """One broker, or the cluster INORDER_TEST_KAFKA names."""
+    with KafkaCluster.from_environment() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kafka_three() -> Iterator[KafkaCluster]:
+    """Three brokers of our own, to kill, stop and pause; a test brings back what it took away."""
+    with KafkaCluster(brokers=3) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server of our own, or the one INORDER_TEST_POSTGRES names."""
+    with Postgres.from_environment() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    """The URL of a database of this test alone."""
+    return postgres.fresh_database()
+
+
+@pytest.fixture(scope="session")
+def sqs() -> Iterator[ElasticMQ]:
+    """An SQS emulator of our own, or the endpoint INORDER_TEST_SQS names."""
+    with ElasticMQ.from_environment() as queues:
+        yield queues
