@@ -71,7 +71,7 @@ class Postgres:
         return _with_database(self.url, name)
 
     def stop_immediate(self) -> None:
-        """Stop as a crash does: no checkpoint, open transactions lost; the next start recovers from the WAL."""
+        """Stop as a crash does: no checkpoint, open transactions lost; the next start recovers."""
         processes.end(self._running(), signal.SIGQUIT)
 
     def start(self) -> None:

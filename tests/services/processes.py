@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Below the range that outgoing connections take ports from: a stopped broker finds its own free when it returns.
+# Below the range that outgoing connections take ports from: a stopped broker finds its own free again.
 PORTS = range(20_000, 32_000)
 LOG_TAIL_BYTES = 4_000
 
