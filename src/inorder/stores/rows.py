@@ -1,0 +1,168 @@
+"""Translates between the core's values and the columns of any database. Never runs a statement."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from inorder.core.changes import EntityRow, HeldRow, Letter, Reason
+from inorder.core.entity import NEVER, Entity, Wait, Waiting
+from inorder.core.event import Partition, Record
+from inorder.core.order import Order, Outcome
+from inorder.core.ranges import Ranges
+
+Row = Sequence[Any]
+
+_decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_decode_headers = msgspec.json.Decoder(tuple[tuple[str, bytes], ...]).decode
+
+
+class StreamRow(msgspec.Struct, frozen=True):
+    """One stream of a store, as it was declared."""
+
+    name: str
+    order: Order
+    baseline: int
+
+
+class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One dead letter of a store, and what has been done about it. `status` is open, resolved or skipped."""
+
+    id: int
+    letter: Letter
+    tally: int
+    status: str
+    note: str | None
+    resolved_at: float | None
+    code_version: str | None
+
+
+def to_entity(row: Row) -> Entity:
+    """From: key, version, revision, ranges, recent, state, waits."""
+    recent = array("I")
+    recent.frombytes(row[4])
+    ranges = Ranges(_decode_pairs(row[3])) if row[3] else None
+    return Entity(row[0], row[1], row[2], ranges, recent, row[5])
+
+
+def to_waiting(row: Row) -> Waiting:
+    """From: why, version, since, due_at, attempts, reason, missing, home topic, home partition."""
+    why, version, since, due_at, attempts, reason, missing, topic, number = row
+    return Waiting(
+        Wait(why),
+        version,
+        since,
+        NEVER if due_at is None else due_at,
+        attempts,
+        reason,
+        bool(missing),
+        None if topic is None else Partition(topic, number),
+    )
+
+
+def from_waiting(key: str, waiting: Waiting) -> tuple[Any, ...]:
+    """To: key, then the columns `to_waiting` reads."""
+    topic, number = waiting.home if waiting.home is not None else (None, None)
+    due_at = None if waiting.due_at == NEVER else waiting.due_at
+    return (
+        key,
+        waiting.why.value,
+        waiting.version,
+        waiting.since,
+        due_at,
+        waiting.attempts,
+        waiting.reason,
+        waiting.missing,
+        topic,
+        number,
+    )
+
+
+def to_record(row: Row) -> Record:
+    """From: topic, partition, offset, raw key, raw value, headers, timestamp."""
+    headers = _decode_headers(row[5]) if row[5] else ()
+    return Record(Partition(row[0], row[1]), row[2], row[3], row[4], headers, row[6])
+
+
+def from_record(record: Record) -> tuple[Any, ...]:
+    """To the columns `to_record` reads."""
+    headers = msgspec.json.encode(record.headers) if record.headers else None
+    return (*record.partition, record.offset, record.key, record.value, headers, record.timestamp_ms)
+
+
+def to_held(key: str, row: Row) -> HeldRow:
+    """From: version, event id, fingerprint, outcome, receiver, then a record."""
+    return HeldRow(key, row[0], row[1], row[2], Outcome(row[3]), row[4], to_record(row[5:]))
+
+
+def from_held(row: HeldRow) -> tuple[Any, ...]:
+    """To: key, then the columns `to_held` reads."""
+    return (
+        row.key,
+        row.version,
+        row.event_id,
+        row.fingerprint,
+        row.outcome.value,
+        row.receiver,
+        *from_record(row.record),
+    )
+
+
+def to_letter(row: Row) -> LetterRow:
+    """From: id, tally, status, note, resolved_at, code version, reason, detail, key, version, event id,
+    error, attempts, first_at, last_at, then a record.
+    """
+    return LetterRow(
+        id=row[0],
+        tally=row[1],
+        status=row[2],
+        note=row[3],
+        resolved_at=row[4],
+        code_version=row[5],
+        letter=Letter(
+            reason=Reason(row[6]),
+            detail=row[7],
+            key=row[8],
+            version=row[9],
+            event_id=row[10],
+            error=row[11],
+            attempts=row[12],
+            first_at=row[13],
+            last_at=row[14],
+            record=to_record(row[15:]),
+        ),
+    )
+
+
+def from_letter(letter: Letter, tally: int) -> tuple[Any, ...]:
+    """To: tally, print, reason, detail, key, version, event id, error, attempts, first_at, last_at, then a
+    record.
+
+    The print tells two records at one position apart (a topic that was deleted and made again starts its
+    offsets anew), so that the second one gets its own letter.
+    """
+    record = letter.record
+    return (
+        tally,
+        crc32(record.value or b"", crc32(record.key or b"")),
+        letter.reason.value,
+        letter.detail,
+        letter.key,
+        letter.version,
+        letter.event_id,
+        letter.error,
+        letter.attempts,
+        letter.first_at,
+        letter.last_at,
+        *from_record(record),
+    )
+
+
+def outdated(rows: Iterable[EntityRow], found: dict[str, int]) -> list[str]:
+    """The keys of `rows` whose revision, as `found`, is not the expected one; if there are none, all keys."""
+    wanted = list(rows)
+    return [row.key for row in wanted if found.get(row.key, 0) != row.expected] or [row.key for row in wanted]

@@ -1,0 +1,116 @@
+-- Every name starts with inorder_, because the user's own tables live in the same file.
+
+-- Small numbers stand for streams, so that a stream's name is stored once and not in every row.
+CREATE TABLE inorder_streams (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  "order" TEXT NOT NULL,
+  baseline INTEGER NOT NULL
+) STRICT;
+
+-- The one table written for every event: without rowid, a key is found in one tree instead of two.
+CREATE TABLE inorder_entities (
+  stream INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  revision INTEGER NOT NULL,
+  waits INTEGER NOT NULL,
+  ranges BLOB NOT NULL,
+  recent BLOB NOT NULL,
+  state BLOB,
+  PRIMARY KEY (stream, key)
+) STRICT, WITHOUT ROWID;
+
+-- Why an entity's events wait. Apart from the entities, because few of them wait at any time.
+CREATE TABLE inorder_waiting (
+  stream INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  why TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  since REAL NOT NULL,
+  due_at REAL,
+  attempts INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  missing INTEGER NOT NULL,
+  home_topic TEXT,
+  home_partition INTEGER,
+  PRIMARY KEY (stream, key)
+) STRICT, WITHOUT ROWID;
+
+-- A new owner of a partition asks what is due there; parked keys, which may be many, are not in this index.
+CREATE INDEX inorder_waiting_due ON inorder_waiting (stream, home_topic, home_partition) WHERE due_at IS NOT NULL;
+
+-- Events that wait, whole. With rowid, because the values are large; the small columns come first, to be read alone.
+CREATE TABLE inorder_held (
+  stream INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  fingerprint INTEGER NOT NULL,
+  event_id TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  receiver INTEGER NOT NULL,
+  topic TEXT NOT NULL,
+  partition INTEGER NOT NULL,
+  "offset" INTEGER NOT NULL,
+  timestamp_ms INTEGER,
+  headers BLOB,
+  raw_key BLOB,
+  raw_value BLOB,
+  PRIMARY KEY (stream, key, version)
+) STRICT;
+
+-- Dead letters, whole. A delivery has one letter, however often it comes: see `letter_upsert`.
+CREATE TABLE inorder_letters (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  stream INTEGER NOT NULL,
+  tally INTEGER NOT NULL,
+  status TEXT NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'resolved', 'skipped')),
+  note TEXT,
+  resolved_at REAL,
+  code_version TEXT,
+  print INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  detail TEXT NOT NULL,
+  key TEXT,
+  version INTEGER,
+  event_id TEXT,
+  error TEXT,
+  attempts INTEGER NOT NULL,
+  first_at REAL NOT NULL,
+  last_at REAL NOT NULL,
+  topic TEXT NOT NULL,
+  partition INTEGER NOT NULL,
+  "offset" INTEGER NOT NULL,
+  timestamp_ms INTEGER,
+  headers BLOB,
+  raw_key BLOB,
+  raw_value BLOB,
+  UNIQUE (stream, topic, partition, "offset", print)
+) STRICT;
+
+-- The open letters of one key are what a replay looks for.
+CREATE INDEX inorder_letters_open ON inorder_letters (stream, key) WHERE status = 'open';
+
+-- Who may write for a partition: only the owner that raised the number last.
+CREATE TABLE inorder_fences (
+  stream INTEGER NOT NULL,
+  topic TEXT NOT NULL,
+  partition INTEGER NOT NULL,
+  token INTEGER NOT NULL,
+  PRIMARY KEY (stream, topic, partition)
+) STRICT, WITHOUT ROWID;
+
+-- One row for each run of a worker: counts add up per run, and runs never write each other's rows at the same time.
+CREATE TABLE inorder_tallies (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  stream INTEGER NOT NULL,
+  worker TEXT NOT NULL,
+  started_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE inorder_counts (
+  tally INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (tally, name)
+) STRICT, WITHOUT ROWID;

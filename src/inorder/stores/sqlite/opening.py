@@ -1,0 +1,85 @@
+"""Opens the file and brings its tables up to date. Never touches a table that is not inorder's."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from inorder.errors import Unreachable, UsageError
+from inorder.stores.sqlite.weather import BUSY_S, ours
+from inorder.stores.statements import migrations, statements
+
+PACKAGE = "inorder.stores.sqlite"
+SQL = statements(PACKAGE, "statements.sql")
+
+OLDEST = (3, 38, 0)
+"""The first SQLite with all that the statements use."""
+
+CHECKPOINT_PAGES = 8_192
+"""Pages (of 4 KiB) in the write-ahead log before they are moved into the file: more than a large batch."""
+
+
+def open_file(path: str, create: bool = True) -> sqlite3.Connection:
+    """A connection that any thread may use, one at a time, to a file of the current schema."""
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise UsageError(
+            f"inorder needs SQLite {'.'.join(map(str, OLDEST))}, this is {sqlite3.sqlite_version}"
+        )
+    if not create and not Path(path).exists():
+        raise Unreachable(f"store {path}: there is no such file")
+    with ours(path):
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            _use_log(connection)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            _migrate(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log. SQLite does not wait for its lock here, so it is done by hand."""
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    if connection.execute(SQL["schema_exists"]).fetchone() is None:
+        return 0
+    return connection.execute(SQL["schema_version"]).fetchone()[0] or 0
+
+
+def _migrate(connection: sqlite3.Connection, path: str) -> None:
+    scripts = migrations(PACKAGE)
+    if _version(connection) == len(scripts):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Asked again under the lock: another process may have been first.
+        found = _version(connection)
+        if found > len(scripts):
+            raise UsageError(
+                f"store {path}: its schema is version {found}, this inorder knows up to {len(scripts)}: "
+                f"use the newer inorder that wrote it"
+            )
+        connection.execute(SQL["schema_create"])
+        for version, script in enumerate(scripts[found:], found + 1):
+            for statement in script.split(";\n"):
+                connection.execute(statement)
+            connection.execute(SQL["schema_insert"], (version,))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,147 @@
+-- schema_exists: a new file has none of our tables
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'inorder_schema';
+
+-- schema_create: a table rather than user_version, which belongs to the user of the file
+CREATE TABLE IF NOT EXISTS inorder_schema (version INTEGER NOT NULL);
+
+-- schema_version: which migrations have run
+SELECT max(version) FROM inorder_schema;
+
+-- schema_insert: one row for each migration that has run
+INSERT INTO inorder_schema (version) VALUES (?);
+
+-- stream_find: what the stream was declared as, and its number
+SELECT id, "order", baseline FROM inorder_streams WHERE name = ?;
+
+-- stream_insert: the first declaration is the one that counts
+INSERT INTO inorder_streams (name, "order", baseline) VALUES (?, ?, ?);
+
+-- tally_insert: every run of a worker counts for itself
+INSERT INTO inorder_tallies (stream, worker, started_at)
+VALUES (?, ?, (julianday('now') - 2440587.5) * 86400.0)
+RETURNING id;
+
+-- fence_raise: from here on, earlier owners are refused
+INSERT INTO inorder_fences (stream, topic, partition, token) VALUES (?, ?, ?, 1)
+ON CONFLICT (stream, topic, partition) DO UPDATE SET token = token + 1
+RETURNING token;
+
+-- fences: all of the stream, compared by the caller: they are few
+SELECT topic, partition, token FROM inorder_fences WHERE stream = ?;
+
+-- entity_insert: expected revision 0 means that there must be no row
+INSERT INTO inorder_entities (stream, key, version, revision, ranges, recent, state, waits)
+VALUES (?8, ?1, ?3, 1, ?4, ?5, ?6, ?7)
+ON CONFLICT (stream, key) DO NOTHING;
+
+-- entity_update: only the revision that was read is replaced; what is not counted as changed was changed by others
+UPDATE inorder_entities
+SET version = ?3, revision = ?2 + 1, ranges = ?4, recent = ?5, state = ?6, waits = ?7
+WHERE stream = ?8 AND key = ?1 AND revision = ?2;
+
+-- entity_revisions: after a refusal, to name the keys
+SELECT key, revision FROM inorder_entities WHERE stream = :stream AND key IN (SELECT value FROM json_each(:keys));
+
+-- entities: one lookup for each key, in one statement whatever their number
+SELECT e.key, e.version, e.revision, e.ranges, e.recent, e.state, e.waits
+FROM json_each(:keys) AS wanted CROSS JOIN inorder_entities AS e ON e.stream = :stream AND e.key = wanted.value;
+
+-- waiting_of: only asked for entities that wait
+SELECT w.key, w.why, w.version, w.since, w.due_at, w.attempts, w.reason, w.missing, w.home_topic, w.home_partition
+FROM json_each(:keys) AS wanted CROSS JOIN inorder_waiting AS w ON w.stream = :stream AND w.key = wanted.value;
+
+-- held_of: which versions wait, without the events themselves
+SELECT h.key, h.version, h.fingerprint
+FROM json_each(:keys) AS wanted CROSS JOIN inorder_held AS h ON h.stream = :stream AND h.key = wanted.value;
+
+-- held_first: what becomes due first has the lowest version
+SELECT version, event_id, fingerprint, outcome, receiver,
+  topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms
+FROM inorder_held WHERE stream = :stream AND key = :key ORDER BY version LIMIT :most;
+
+-- held_delete: the event took effect, or was given up on
+DELETE FROM inorder_held WHERE stream = ? AND key = ? AND version = ?;
+
+-- held_insert: the same event once more is no change; another event at this version counts as not written
+INSERT INTO inorder_held (stream, key, version, event_id, fingerprint, outcome, receiver,
+  topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (stream, key, version) DO UPDATE SET fingerprint = fingerprint WHERE fingerprint = excluded.fingerprint;
+
+-- waiting_upsert: an entity waits for one thing at a time
+INSERT OR REPLACE INTO inorder_waiting
+  (stream, key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- waiting_delete: the entity waits no longer
+DELETE FROM inorder_waiting WHERE stream = ? AND key = ?;
+
+-- due: parked keys have no time and are left out
+SELECT key, due_at FROM inorder_waiting
+WHERE stream = :stream AND home_topic = :topic AND home_partition = :partition AND due_at IS NOT NULL;
+
+-- letter_upsert: a redelivery adds to the open letter; one that an operator has dealt with stays as it is
+INSERT INTO inorder_letters (stream, tally, print, reason, detail, key, version, event_id, error, attempts,
+  first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (stream, topic, partition, "offset", print) DO UPDATE
+SET reason = excluded.reason, detail = excluded.detail, error = excluded.error,
+  attempts = attempts + excluded.attempts, last_at = excluded.last_at
+WHERE status = 'open';
+
+-- letter_resolve: only an open letter, so that two operators cannot both have dealt with it
+UPDATE inorder_letters
+SET status = :status, note = :note, resolved_at = (julianday('now') - 2440587.5) * 86400.0
+WHERE stream = :stream AND id = :id AND status = 'open';
+
+-- count_add: counts only ever add up
+INSERT INTO inorder_counts (tally, name, n) VALUES (?, ?, ?)
+ON CONFLICT (tally, name) DO UPDATE SET n = n + excluded.n;
+
+-- counts_all: every run of the stream
+SELECT name, sum(n) FROM inorder_counts
+WHERE tally IN (SELECT id FROM inorder_tallies WHERE stream = :stream) GROUP BY name ORDER BY name;
+
+-- counts_of: some runs of the stream
+SELECT name, sum(n) FROM inorder_counts
+WHERE tally IN (SELECT value FROM json_each(:tallies)) GROUP BY name ORDER BY name;
+
+-- streams: what a store has in it
+SELECT name, "order", baseline FROM inorder_streams ORDER BY name;
+
+-- states_of: some entities
+SELECT key, version, state FROM inorder_entities
+WHERE stream = :stream AND key IN (SELECT value FROM json_each(:keys)) ORDER BY key;
+
+-- states_first: the first page of all entities
+SELECT key, version, state FROM inorder_entities WHERE stream = :stream ORDER BY key LIMIT :most;
+
+-- states_next: the page after a key
+SELECT key, version, state FROM inorder_entities
+WHERE stream = :stream AND key > :after ORDER BY key LIMIT :most;
+
+-- letters: a page after an id
+SELECT id, tally, status, note, resolved_at, code_version, reason, detail, key, version, event_id, error, attempts,
+  first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms
+FROM inorder_letters
+WHERE stream = :stream AND id > :after AND (:status IS NULL OR status = :status)
+  AND (:reason IS NULL OR reason = :reason) AND (:key IS NULL OR key = :key)
+ORDER BY id LIMIT :most;
+
+-- letter: one of them
+SELECT id, tally, status, note, resolved_at, code_version, reason, detail, key, version, event_id, error, attempts,
+  first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms
+FROM inorder_letters WHERE stream = :stream AND id = :id;
+
+-- letter_counts: how much there is to do
+SELECT status, count(*) FROM inorder_letters WHERE stream = :stream GROUP BY status ORDER BY status;
+
+-- parked: a page after a key
+SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition
+FROM inorder_waiting WHERE stream = :stream AND why = 'parked' AND key > :after ORDER BY key LIMIT :most;
+
+-- parked_count: keys that stopped
+SELECT count(*) FROM inorder_waiting WHERE stream = :stream AND why = 'parked';
+
+-- held_count: events that wait
+SELECT count(*) FROM inorder_held WHERE stream = :stream AND (:key IS NULL OR key = :key);

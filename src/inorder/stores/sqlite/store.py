@@ -1,0 +1,151 @@
+"""The SQLite store: one file, several processes, one writer at a time. Never leaves a transaction open."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from inorder.core.changes import HeldRow
+from inorder.core.entity import Entity
+from inorder.core.event import Partition
+from inorder.core.order import Order
+from inorder.errors import InorderError, UsageError
+from inorder.stores.reading import Reads
+from inorder.stores.rows import Row, to_entity, to_held, to_waiting
+from inorder.stores.sqlite.opening import SQL, open_file
+from inorder.stores.sqlite.transaction import SqliteTransaction
+from inorder.stores.sqlite.weather import ours
+
+
+class SqliteStore(Reads):
+    """See `inorder.ports.Store`. Any thread may use it, one at a time.
+
+    `stream` may be "" for a look at what a store has. With `create=False`, a file that is not there is an
+    error.
+    """
+
+    def __init__(self, path: str, stream: str, create: bool = True) -> None:
+        self.path = path
+        self.stream = stream
+        self._connection = open_file(path, create)
+        with ours(path):
+            found = self._connection.execute(SQL["stream_find"], (stream,)).fetchone()
+        self._stream = found[0] if found else 0
+
+    def register(self, order: Order, baseline: int) -> None:
+        """Note the stream's declaration. Raises `UsageError` if it was written under another one."""
+        with self._begin() as connection:
+            found = connection.execute(SQL["stream_find"], (self.stream,)).fetchone()
+            if found is None:
+                inserted = connection.execute(SQL["stream_insert"], (self.stream, order.value, baseline))
+                found = (inserted.lastrowid, order.value, baseline)
+        if found[1:] != (order.value, baseline):
+            raise UsageError(
+                f"stream {self.stream} of store {self.path} was written with order={found[1]}, "
+                f"baseline={found[2]}, and is now declared with order={order.value}, baseline={baseline}: declare it as it was, "
+                f"or give the consumer another name="
+            )
+        self._stream = found[0]
+
+    def tally(self, worker: str) -> int:
+        """A new row of counts for this worker's run; returns its number."""
+        with self._begin() as connection:
+            return int(connection.execute(SQL["tally_insert"], (self._stream, worker)).fetchall()[0][0])
+
+    def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Raise the fence of each partition: earlier owners are refused from now on. Returns the numbers."""
+        tokens: dict[Partition, int] = {}
+        with self._begin() as connection:
+            for partition in sorted(partitions):
+                raised = connection.execute(SQL["fence_raise"], (self._stream, *partition))
+                tokens[partition] = raised.fetchall()[0][0]
+        return tokens
+
+    def load(self, keys: Sequence[str]) -> dict[str, Entity]:
+        """Those of the entities that the store has, with what they wait for and which versions wait."""
+        with self._snapshot():
+            rows = self._select("entities", keys=self._keys(keys))
+            entities = {row[0]: to_entity(row) for row in rows}
+            waiting = [row[0] for row in rows if row[6]]
+            if waiting:
+                self._load_waiting(entities, waiting)
+        return entities
+
+    def _load_waiting(self, entities: dict[str, Entity], keys: Sequence[str]) -> None:
+        wanted = self._keys(keys)
+        for row in self._select("waiting_of", keys=wanted):
+            entities[row[0]].waiting = to_waiting(row[1:])
+        for key, version, fingerprint in self._select("held_of", keys=wanted):
+            entities[key].held[version] = fingerprint
+
+    def held(self, key: str, most: int) -> list[HeldRow]:
+        """The waiting events of a key, lowest versions first."""
+        return [to_held(key, row) for row in self._select("held_first", key=key, most=most)]
+
+    def due(self, partitions: Sequence[Partition]) -> list[tuple[str, float]]:
+        """Keys that wait and stopped in one of these partitions, with the time something is to be done."""
+        found: list[tuple[str, float]] = []
+        for topic, number in partitions:
+            found += self._select("due", topic=topic, partition=number)  # type: ignore[arg-type]
+        return found
+
+    def counts(self, tallies: Sequence[int] | None = None) -> dict[str, int]:
+        """The sums of these rows of counts (of all of the stream, by default), by name."""
+        if tallies is None:
+            return dict(self._select("counts_all"))  # type: ignore[arg-type]
+        return dict(self._select("counts_of", tallies=msgspec.json.encode(list(tallies)).decode()))  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Release what is open."""
+        self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqliteTransaction]:
+        """A transaction that commits at the end of the block, or rolls back if the block raises."""
+        connection = self._connection
+        with ours(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+        transaction = SqliteTransaction(connection, self.path, self._stream)
+        try:
+            yield transaction
+            if transaction.refused is not None:
+                raise transaction.refused
+            if not connection.in_transaction:
+                raise InorderError(
+                    "the transaction was ended from within: do not commit or roll back on tx.connection"
+                )
+            with ours(self.path):
+                connection.execute("COMMIT")
+        finally:
+            # After an error, or when the commit itself failed. Some errors have already rolled back.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _begin(self) -> Iterator[sqlite3.Connection]:
+        with self.transaction() as transaction, ours(self.path):
+            yield transaction.connection
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """All reads inside see the same moment."""
+        if self._connection.in_transaction:
+            yield
+            return
+        with ours(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("COMMIT")
+
+    def _select(self, statement: str, **parameters: Any) -> list[Row]:
+        with ours(self.path):
+            return self._connection.execute(SQL[statement], {"stream": self._stream, **parameters}).fetchall()
+
+    def _keys(self, keys: Sequence[str]) -> str:
+        return msgspec.json.encode(list(keys)).decode()

@@ -1,0 +1,136 @@
+"""One transaction on the file: the user's statements and inorder's rows. Never commits: the store does."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from inorder.core.changes import Changes, EntityRow
+from inorder.core.event import Partition
+from inorder.errors import Fenced, Mismatch
+from inorder.stores.rows import from_held, from_letter, from_waiting, outdated
+from inorder.stores.sqlite.opening import SQL
+from inorder.stores.sqlite.weather import ours, theirs
+
+_UPDATE = SQL["entity_update"]
+_INSERT = SQL["entity_insert"]
+
+
+class SqliteTransaction:
+    """See `inorder.ports.Transaction`. `execute` returns a `sqlite3.Cursor`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str, stream: int) -> None:
+        self._connection = connection
+        self._path = path
+        self._stream = stream
+        self._depth = 0
+        self.refused: Exception | None = None
+        """Why a write was refused. What was refused is rolled back, and so is all that came before it."""
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """SQLite's own connection, in this transaction. Do not commit or roll back on it."""
+        return self._connection
+
+    def execute(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
+        """Run one statement of the user's."""
+        if self.refused is not None:
+            raise self.refused
+        with theirs(self._path):
+            return self._connection.execute(statement, parameters)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What fails inside is undone, and the rest of the transaction stays."""
+        self._depth += 1
+        name = f"inorder_{self._depth}"
+        try:
+            with theirs(self._path):
+                self._connection.execute(f"SAVEPOINT {name}")
+                try:
+                    yield
+                except BaseException:
+                    # Some errors (a full disk) have already rolled back everything.
+                    if self._connection.in_transaction:
+                        self._connection.execute(f"ROLLBACK TO {name}")
+                        self._connection.execute(f"RELEASE {name}")
+                    raise
+                self._connection.execute(f"RELEASE {name}")
+        finally:
+            self._depth -= 1
+
+    def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
+        """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
+        with ours(self._path):
+            try:
+                self._check(fences)
+                self._compare_and_set(rows)
+                self._write_held(changes)
+                self._write_rest(changes)
+            except (Mismatch, Fenced) as error:
+                self.refused = error
+                raise
+
+    def resolve_letter(self, number: int, status: str, note: str | None = None) -> bool:
+        """Mark an open dead letter as resolved or skipped. False: it is not open, and nothing is changed."""
+        values = {"stream": self._stream, "id": number, "status": status, "note": note}
+        with ours(self._path):
+            return self._connection.execute(SQL["letter_resolve"], values).rowcount == 1
+
+    def _check(self, fences: Mapping[Partition, int]) -> None:
+        if not fences:
+            return
+        rows = self._connection.execute(SQL["fences"], (self._stream,))
+        found = {Partition(topic, number): token for topic, number, token in rows}
+        lost = [partition for partition, token in fences.items() if found.get(partition) != token]
+        if lost:
+            self._connection.execute("ROLLBACK")
+            raise Fenced(lost)
+
+    def _compare_and_set(self, rows: Sequence[EntityRow]) -> None:
+        stream = self._stream
+        inserts: list[tuple[Any, ...]] = []
+        updates: list[tuple[Any, ...]] = []
+        for row in rows:
+            (updates if row.expected else inserts).append((*msgspec.structs.astuple(row), stream))
+        run = self._connection.executemany
+        if updates and run(_UPDATE, updates).rowcount != len(updates):
+            raise self._mismatch(rows)
+        if inserts and run(_INSERT, inserts).rowcount != len(inserts):
+            raise self._mismatch(rows)
+
+    def _mismatch(self, rows: Sequence[EntityRow]) -> Mismatch:
+        # Rolled back first: until then the rows that were written look like somebody else's.
+        self._connection.execute("ROLLBACK")
+        keys = msgspec.json.encode([row.key for row in rows]).decode()
+        found = self._connection.execute(SQL["entity_revisions"], {"stream": self._stream, "keys": keys})
+        return Mismatch(outdated(rows, dict(found.fetchall())))
+
+    def _write_held(self, changes: Changes) -> None:
+        stream, run = self._stream, self._connection.executemany
+        if changes.released:
+            run(SQL["held_delete"], [(stream, *place) for place in sorted(changes.released)])
+        if changes.held:
+            held = [changes.held[place] for place in sorted(changes.held)]
+            if run(SQL["held_insert"], [(stream, *from_held(row)) for row in held]).rowcount != len(held):
+                self._connection.execute("ROLLBACK")
+                raise Mismatch(sorted({row.key for row in held}))
+
+    def _write_rest(self, changes: Changes) -> None:
+        stream, run = self._stream, self._connection.executemany
+        waits = sorted(changes.waits.items())
+        if waits:
+            run(SQL["waiting_delete"], [(stream, key) for key, waiting in waits if waiting is None])
+            upserts = [(stream, *from_waiting(key, waiting)) for key, waiting in waits if waiting is not None]
+            run(SQL["waiting_upsert"], upserts)
+        if changes.letters:
+            run(
+                SQL["letter_upsert"],
+                [(stream, *from_letter(letter, changes.tally)) for letter in changes.letters],
+            )
+        if changes.counts:
+            run(SQL["count_add"], [(*at, n) for at, n in sorted(changes.counts.items()) if n])
