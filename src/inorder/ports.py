@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from inorder.core.changes import Changes, EntityRow, HeldRow
-from inorder.core.entity import Entity
+from inorder.core.entity import Entity, Waiting
 from inorder.core.event import Partition, Slice
 from inorder.core.order import Order
 
@@ -91,11 +91,14 @@ class Store(Protocol):
     def held(self, key: str, most: int) -> list[HeldRow]:
         """The waiting events of a key, lowest versions first."""
 
-    def due(self, partitions: Sequence[Partition]) -> list[tuple[str, float]]:
-        """Keys that wait and stopped in one of these partitions, with the time something is to be done about them."""
+    def due(self, partitions: Sequence[Partition]) -> dict[str, Waiting]:
+        """How keys wait that stopped in one of these partitions, where something is to be done at a certain time."""
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
+
+    def abandon(self) -> None:
+        """From another thread: undo the open transaction and close, although the thread that uses the store hangs."""
 
     def counts(self, tallies: Sequence[int] | None = None) -> dict[str, int]:
         """The sums of these rows of counts (of all, by default), by name."""

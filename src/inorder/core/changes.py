@@ -80,10 +80,12 @@ class Changes:
     the deliveries it received, and `received` is the sum of its outcomes at all times.
     """
 
-    __slots__ = ("counts", "entities", "held", "letters", "released", "tally", "waits")
+    __slots__ = ("counts", "entities", "held", "letters", "released", "tally", "waits", "witness")
 
-    def __init__(self, tally: int) -> None:
+    def __init__(self, tally: int, witness: Callable[[Event, Outcome], None] | None = None) -> None:
         self.tally = tally
+        self.witness = witness
+        """Told of every event's outcome as it is decided: for logs, traces and the order's own check."""
         self.entities: dict[str, Entity] = {}
         self.held: dict[tuple[str, int], HeldRow] = {}
         self.released: set[tuple[str, int]] = set()
@@ -106,6 +108,8 @@ class Changes:
 
     def settled(self, event: Event, outcome: Outcome) -> None:
         """`event` came to a final outcome: a delivery is counted, an event that waited gives up its place."""
+        if self.witness is not None:
+            self.witness(event, outcome)
         if event.receiver is None:
             self.delivered(outcome)
             return
@@ -118,6 +122,8 @@ class Changes:
 
     def hold(self, event: Event, outcome: Outcome) -> None:
         """`event` is to wait in the store, where it does not wait already."""
+        if self.witness is not None:
+            self.witness(event, outcome)
         self.delivered(outcome)
         self.count(Counter.EARLY)
         self.held[event.key, event.version] = HeldRow(

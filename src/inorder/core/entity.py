@@ -12,6 +12,8 @@ from inorder.core.event import Partition
 from inorder.core.ranges import Ranges
 
 NEVER = float("inf")
+AT_ONCE = 0.0
+"""As a due time: the events that wait may be decided again now."""
 
 
 class Wait(StrEnum):
@@ -45,6 +47,11 @@ class Waiting(msgspec.Struct, frozen=True):
     def open(self) -> bool:
         """True when an event that the guard lets through may take effect."""
         return self.why is Wait.GAP or self.missing
+
+    @property
+    def urgent(self) -> bool:
+        """True when an event is there to be tried at `due_at`, so that the stream is not at rest before that."""
+        return self.why is Wait.RETRY or self.due_at == AT_ONCE
 
 
 class Entity:

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from inorder.core.changes import Changes, Counter, Letter, Reason
-from inorder.core.entity import Entity, Wait, Waiting
+from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
 from inorder.core.event import Event, Malformed
 from inorder.core.guard import Decision, Guard
 from inorder.core.limits import Limits
@@ -121,6 +121,9 @@ class Planner:
                 self.guard.trim(entity)
             changes.entities[entity.key] = entity
             changes.delivered(Outcome.APPLIED, len(applied))
+            if changes.witness is not None:
+                for event in applied:
+                    changes.witness(event, Outcome.APPLIED)
         if failure is None:
             return events[len(run) :]
         effect.undo(entity, applied)
@@ -215,7 +218,7 @@ class Planner:
             parked = Waiting(Wait.PARKED, event.version, now, attempts=attempts, reason=detail, home=home)
             self._wait(entity, parked, changes)
         elif entity.held and waiting is not None:
-            self._wait(entity, Waiting(Wait.GAP, event.version, now, due_at=now, home=waiting.home), changes)
+            self._wait(entity, Waiting(Wait.GAP, event.version, now, due_at=AT_ONCE, home=waiting.home), changes)
         else:
             self._wait(entity, None, changes)
 
@@ -274,7 +277,7 @@ class Planner:
         if waiting is None or not waiting.open:
             return
         if entity.held and (not self._strict or entity.version + 1 in entity.held):
-            since, due_at = waiting.since, now
+            since, due_at = waiting.since, AT_ONCE
         elif entity.version + 1 != waiting.version or waiting.attempts:
             since, due_at = now, now + self.limits.gap_s
         else:

@@ -1,0 +1,56 @@
+"""JSON to and from the user's own types: msgspec.Struct, dataclass, TypedDict, dict, and pydantic models."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+
+def decoder(kind: Any) -> Callable[[bytes], Any]:
+    """A function from JSON bytes to a value of type `kind`."""
+    model = _pydantic(kind)
+    if model is not None:
+        return lambda data: model.model_validate_json(data)
+    return msgspec.json.Decoder(kind).decode
+
+
+def encoder(kind: Any) -> Callable[[Any], bytes]:
+    """A function from a value of type `kind` to JSON bytes."""
+    if _pydantic(kind) is not None:
+        return lambda value: value.model_dump_json().encode() if value is not None else b"null"
+    return msgspec.json.Encoder().encode
+
+
+def checker(kind: Any) -> tuple[type, ...]:
+    """The classes that a value of type `kind` may have, for isinstance; `object` where they cannot be told."""
+    if kind is Any:
+        return (object,)
+    if kind is None:
+        return (type(None),)
+    args = typing.get_args(kind)
+    origin = typing.get_origin(kind)
+    if args and not isinstance(origin, type):
+        found: tuple[type, ...] = ()
+        for arg in args if origin is not typing.Annotated else args[:1]:
+            found += checker(arg) if not isinstance(arg, str) else (object,)
+        return found
+    if origin is not None and origin.__name__ == "UnionType":
+        return tuple(one for arg in args for one in checker(arg))
+    if typing.is_typeddict(kind):
+        return (dict,)
+    if isinstance(origin, type):
+        return (origin,)
+    if kind is float:
+        return (float, int)
+    return (kind,) if isinstance(kind, type) else (object,)
+
+
+def _pydantic(kind: Any) -> Any:
+    """The pydantic model in `kind` (also in `Model | None`), or None. Pydantic itself is never imported here."""
+    for one in (kind, *typing.get_args(kind)):
+        if isinstance(one, type) and hasattr(one, "model_validate_json"):
+            return one
+    return None

@@ -1,0 +1,138 @@
+"""The engine: what the partitions of one worker are owed. Inputs go in, commands come out, nothing else happens.
+
+    in:   assigned, revoked, received, settled
+    out:  Commit(partition, offset), Pause(partitions), Resume(partitions)
+
+What to do with each event is the planner's and the lanes' business. The engine knows which deliveries are under way,
+under which fence, and how far each partition may be committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from inorder.core.event import Partition, Slice
+from inorder.core.frontier import Frontier
+from inorder.core.limits import Limits
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """Everything of this partition below `offset` is settled."""
+
+    partition: Partition
+    offset: int
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """The worker is full: give out nothing of these."""
+
+    partitions: tuple[Partition, ...]
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """There is room again."""
+
+    partitions: tuple[Partition, ...]
+
+
+Command = Commit | Pause | Resume
+
+
+class Unit(msgspec.Struct, frozen=True, gc=False):
+    """One or more consecutive deliveries that are settled together. `fence` tells one ownership from the next."""
+
+    partition: Partition
+    fence: int
+    next_offset: int
+    events: int
+    bytes: int
+
+
+class Engine:
+    """The partitions of one worker, their frontiers, and whether there is room for more."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._frontiers: dict[Partition, Frontier] = {}
+        self._fences: dict[Partition, int] = {}
+        self._moved: set[Partition] = set()
+        self._paused = False
+        self.events = 0
+        """Events received and not settled, of the partitions that are ours."""
+        self.bytes = 0
+        self._load: dict[Partition, tuple[int, int]] = {}
+
+    @property
+    def fences(self) -> dict[Partition, int]:
+        """The partitions that are ours, with the fence each was taken under."""
+        return self._fences
+
+    @property
+    def full(self) -> bool:
+        """Whether a limit on what is under way has been reached."""
+        return self.events >= self._limits.in_flight_events or self.bytes >= self._limits.in_flight_bytes
+
+    def assigned(self, fences: dict[Partition, int]) -> list[Command]:
+        """These partitions are ours from now on, under these fences."""
+        for partition, fence in fences.items():
+            self._frontiers[partition] = Frontier()
+            self._fences[partition] = fence
+            self._load[partition] = (0, 0)
+        return [Pause(tuple(fences))] if self._paused and fences else []
+
+    def revoked(self, partitions: Iterable[Partition]) -> None:
+        """These are no longer ours. What is still under way of them will be ignored when it settles."""
+        for partition in partitions:
+            if partition in self._fences:
+                del self._frontiers[partition], self._fences[partition]
+                events, size = self._load.pop(partition)
+                self.events -= events
+                self.bytes -= size
+                self._moved.discard(partition)
+
+    def received(self, piece: Slice, size: int) -> Unit | None:
+        """A slice arrived, of `size` bytes, to be settled as a whole. None if its partition is not ours."""
+        fence = self._fences.get(piece.partition)
+        if fence is None:
+            return None
+        unit = Unit(piece.partition, fence, piece.next_offset, len(piece), size)
+        self._frontiers[piece.partition].received(unit.next_offset)
+        self._add(unit.partition, unit.events, unit.bytes)
+        return unit
+
+    def settled(self, unit: Unit) -> None:
+        """A unit is durably done. One of an earlier ownership is nobody's business any more."""
+        if self._fences.get(unit.partition) != unit.fence:
+            return
+        self._add(unit.partition, -unit.events, -unit.bytes)
+        if self._frontiers[unit.partition].settled(unit.next_offset):
+            self._moved.add(unit.partition)
+
+    def commits(self) -> list[Commit]:
+        """How far each partition that has moved since the last call may be committed."""
+        found: list[Commit] = []
+        for partition in sorted(self._moved):
+            position = self._frontiers[partition].position
+            if position is not None:
+                found.append(Commit(partition, position))
+        self._moved.clear()
+        return found
+
+    def room(self) -> list[Command]:
+        """Pause or resume, where the load calls for a change. Resumes at half of the limit, so as not to flap."""
+        if not self._paused and self.full:
+            self._paused = True
+            return [Pause(tuple(self._fences))]
+        half = self._limits.in_flight_events // 2, self._limits.in_flight_bytes // 2
+        if self._paused and self.events <= half[0] and self.bytes <= half[1]:
+            self._paused = False
+            return [Resume(tuple(self._fences))]
+        return []
+
+    def _add(self, partition: Partition, events: int, size: int) -> None:
+        had = self._load[partition]
+        self._load[partition] = had[0] + events, had[1] + size
+        self.events += events
+        self.bytes += size

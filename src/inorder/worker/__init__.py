@@ -1,0 +1,1 @@
+"""Poll, decide, run handlers, commit, settle; shutdown; several processes."""

@@ -1,0 +1,191 @@
+"""Runs folds and handlers with `tx`: many events a transaction, in one thread beside the poll loop.
+
+While this thread waits for the store to commit, the poll loop decodes what comes next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from inorder.codecs.json import JsonCodec
+from inorder.core.changes import Changes, EntityRow, HeldRow
+from inorder.core.entity import Entity
+from inorder.core.event import Event, Partition, Slice
+from inorder.core.order import Outcome
+from inorder.core.planner import Effect, Planner
+from inorder.errors import Fenced, Mismatch, Poison
+from inorder.ports import Clock, Store
+from inorder.worker.cache import Cache
+from inorder.worker.effects import FoldEffect, Redo, StoreFailed, TxEffect
+from inorder.worker.job import Job
+from inorder.worker.timers import Timers
+
+log = logging.getLogger("inorder.worker")
+
+HELD_AT_ONCE = 1000
+"""Held events of one key read back at once. More of them follow in the next transaction."""
+
+Witness = Callable[[Event, Outcome], None]
+
+
+class Failing(Effect):
+    """The user's effect, but events in `barred` fail with the error given, without being tried."""
+
+    def __init__(self, effect: FoldEffect | TxEffect) -> None:
+        self.inner = effect
+        self.barred: dict[tuple[str, int], Exception] = {}
+        self.now_at: Event | None = None
+
+    def apply(self, entity: Entity, event: Event) -> None:
+        """Apply, unless barred."""
+        self.now_at = event
+        if self.barred and (event.key, event.version) in self.barred:
+            raise self.barred[event.key, event.version]
+        self.inner.apply(entity, event)
+
+    def undo(self, entity: Entity, applied: Sequence[Event]) -> None:
+        """As the effect does."""
+        self.inner.undo(entity, applied)
+
+
+class Batches:
+    """Decides jobs and writes what follows, one transaction a job in the common case."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        effect: FoldEffect | TxEffect,
+        codec: JsonCodec,
+        store: Store,
+        tally: int,
+        clock: Clock,
+        witness: Witness | None = None,
+    ) -> None:
+        self._planner = planner
+        self.effect = Failing(effect)
+        self._codec = codec
+        self._store = store
+        self._tally = tally
+        self._clock = clock
+        self._witness = witness
+        self._cache = Cache(planner.limits.cache_bytes)
+        self.timers = Timers()
+
+    def run(self, job: Job, due: list[str], fences: Mapping[Partition, int]) -> set[Partition]:
+        """Bring a job and the keys that are due to their outcomes, durably.
+
+        Returns the partitions that turned out to be lost: what came from them was left out. Raises `Unreachable` and
+        `Outage` when nothing can be done at present; then nothing was written, and the call is to be repeated.
+        """
+        lost: set[Partition] = set()
+        self.effect.inner.careful = False
+        while True:
+            try:
+                self._once(job, due, {p: f for p, f in fences.items() if p not in lost})
+            except Redo:
+                self._forget(job, due)
+                self.effect.inner.careful = True
+            except Mismatch as error:
+                log.info("%s; read again", error)
+                self._forget(job, due)
+            except Fenced as error:
+                log.warning("%s; its events are left to the new owner", error)
+                lost.update(error.partitions)
+                self._cache.clear()
+                job.without(lost)
+            except StoreFailed as error:
+                self._cache.clear()
+                if isinstance(error.error, Mismatch):
+                    continue
+                raise error.error from error
+            except BaseException:
+                self._cache.clear()
+                raise
+            else:
+                self.effect.barred.clear()
+                return lost
+
+    def _forget(self, job: Job, due: list[str]) -> None:
+        self._cache.drop(event.key for event in job.events)
+        self._cache.drop(due)
+
+    def _once(self, job: Job, due: list[str], fences: dict[Partition, int]) -> None:
+        now = self._clock.now()
+        changes = Changes(self._tally, self._witness)
+        by_key = job.by_key()
+        entities = self._entities(dict.fromkeys(due) | by_key)
+        waking = [entities[key] for key in due]
+        fences = self._checked(job, waking, fences)
+        if isinstance(self.effect.inner, FoldEffect):
+            self._plan(job, by_key, entities, waking, changes, now)
+            if changes:
+                rows = self._rows(changes)
+                with self._store.transaction() as tx:
+                    tx.write(rows, changes, fences)
+        else:
+            with self._store.transaction() as tx:
+                self.effect.inner.tx = tx
+                self._plan(job, by_key, entities, waking, changes, now)
+                if changes:
+                    tx.write(self._rows(changes), changes, fences)
+        self.timers.note(changes.waits)
+
+    def _plan(
+        self,
+        job: Job,
+        by_key: dict[str, list[Event]],
+        entities: dict[str, Entity],
+        waking: list[Entity],
+        changes: Changes,
+        now: float,
+    ) -> None:
+        advance, effect = self._planner.advance, self.effect
+        for entity in waking:
+            if self._planner.wake(entity, changes, now):
+                held = [self._read_back(row) for row in self._store.held(entity.key, HELD_AT_ONCE)]
+                by_key[entity.key] = held + by_key.get(entity.key, [])
+        for key, events in by_key.items():
+            advance(entities[key], events, effect, changes, now)
+        for found in job.malformed:
+            self._planner.malformed(found, changes, now)
+
+    def _read_back(self, row: HeldRow) -> Event:
+        """A held event, decoded again. One that can no longer be decoded is given up on when its turn comes."""
+        events, malformed = self._codec.read(Slice.of(row.record.partition, [row.record]))
+        receiver = (row.receiver, str(row.outcome))
+        if malformed:
+            self.effect.barred[row.key, row.version] = Poison(malformed[0].reason)
+            piece = malformed[0].slice
+            return Event(row.key, row.version, row.event_id, None, piece, 0, receiver)
+        events[0].receiver = receiver
+        return events[0]
+
+    def _entities(self, keys: Mapping[str, object]) -> dict[str, Entity]:
+        found, missing = self._cache.find(keys)
+        if missing:
+            loaded = self._store.load(missing)
+            for key in missing:
+                entity = loaded.get(key) or Entity(key, self._planner.guard.baseline)
+                self.effect.inner.loaded(entity)
+                self._cache.keep(entity)
+                found[key] = entity
+        return found
+
+    def _checked(
+        self, job: Job, waking: list[Entity], fences: dict[Partition, int]
+    ) -> dict[Partition, int]:
+        """The fences that this job's writes stand under: of where its events came from, and of the keys it wakes."""
+        checked = job.fences
+        for entity in waking:
+            home = entity.waiting.home if entity.waiting else None
+            if home in fences:
+                checked[home] = fences[home]
+        return checked
+
+    def _rows(self, changes: Changes) -> list[EntityRow]:
+        before = sum(len(e.stored_state) for e in changes.entities.values() if e.stored_state)
+        rows = changes.rows(self.effect.inner.encode)
+        after = sum(len(row.state) for row in rows if row.state)
+        self._cache.grew(max(0, 4 * (after - before)))
+        return rows

@@ -1,0 +1,149 @@
+"""The user's function as an effect of the planner: one class for each kind that runs inside a batch."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from inorder.codecs.payload import checker, decoder, encoder
+from inorder.core.entity import Entity
+from inorder.core.event import Event
+from inorder.core.planner import Abort
+from inorder.declaration import Declaration
+from inorder.errors import Fenced, Mismatch, Unreachable
+from inorder.ports import Transaction
+
+
+class Redo(Abort):
+    """A handler failed in a transaction that it shares with others: all of them are redone, each by itself."""
+
+
+class StoreFailed(Abort):
+    """The store failed under a handler, which is not the event's fault."""
+
+    def __init__(self, error: Fenced | Mismatch | Unreachable) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+class Finisher:
+    """Runs an async function to its end on a loop of its own, in the thread that asks."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def finish(self, awaitable: Awaitable[Any]) -> Any:
+        """The result of `awaitable`."""
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+
+        async def wrapped() -> Any:
+            return await awaitable
+
+        return self._loop.run_until_complete(wrapped())
+
+    def close(self) -> None:
+        """Close the loop."""
+        if self._loop is not None:
+            self._loop.close()
+
+
+class FoldEffect:
+    """A fold: the state is kept in the entity, decoded, and written by the store as JSON."""
+
+    careful = False
+
+    def __init__(self, declared: Declaration) -> None:
+        self._function = declared.function
+        self._classes = checker(declared.state)
+        self._expected = getattr(declared.state, "__name__", str(declared.state))
+        self._plain = self._classes[0] if len(self._classes) == 1 else None
+        self._decode = decoder(declared.state)
+        self._encode = encoder(declared.state)
+        self._finisher = Finisher() if declared.is_async else None
+
+    def loaded(self, entity: Entity) -> None:
+        """Decode the state of an entity that was just read from the store."""
+        entity.state = None if entity.stored_state is None else self._decode(entity.stored_state)
+
+    def encode(self, entity: Entity) -> bytes | None:
+        """The state as the store keeps it."""
+        return None if entity.version == 0 and entity.state is None else self._encode(entity.state)
+
+    def apply(self, entity: Entity, event: Event) -> None:
+        """Fold one event into the state. Raises TypeError when the function returns another type than it says."""
+        state = self._function(entity.state, event.payload)
+        if type(state) is not self._plain:
+            if self._finisher is not None:
+                state = self._finisher.finish(state)
+            if not isinstance(state, self._classes):
+                raise TypeError(f"returned {type(state).__name__}, not {self._expected}")
+        entity.state = state
+
+    def undo(self, entity: Entity, applied: Sequence[Event]) -> None:
+        """Fold again from the stored state: the failed call may have changed the state in place."""
+        self.loaded(entity)
+        for event in applied:
+            self.apply(entity, event)
+
+
+class TxEffect:
+    """A handler with `tx`. `careful` puts each event under a savepoint of its own; else a failure undoes the batch."""
+
+    def __init__(self, declared: Declaration) -> None:
+        self._function = declared.function
+        self._finisher = Finisher() if declared.is_async else None
+        self.tx: Transaction | None = None
+        self.careful = False
+
+    def loaded(self, entity: Entity) -> None:
+        """Nothing: the state is in the user's own tables."""
+
+    def encode(self, entity: Entity) -> bytes | None:
+        """Nothing: the state is in the user's own tables."""
+        return None
+
+    def apply(self, entity: Entity, event: Event) -> None:
+        """Call the handler, within the transaction that will also write the version."""
+        tx = self.tx
+        assert tx is not None
+        try:
+            if self.careful:
+                with tx.savepoint():
+                    self._call(event, tx)
+            else:
+                self._call(event, tx)
+        except (Fenced, Mismatch, Unreachable) as error:
+            raise StoreFailed(error) from error
+        except Exception as error:
+            if not self.careful:
+                raise Redo from error
+            raise
+
+    def undo(self, entity: Entity, applied: Sequence[Event]) -> None:
+        """Nothing: the savepoint has undone what the handler wrote."""
+
+    def _call(self, event: Event, tx: Transaction) -> None:
+        result = self._function(event.payload, tx=tx) if self._finisher is None else None
+        if self._finisher is not None:
+            result = self._finisher.finish(self._function(event.payload, tx=AsyncTransaction(tx)))
+        if inspect.isawaitable(result):
+            raise TypeError("returned an awaitable; declare the handler with async def")
+
+
+class AsyncTransaction:
+    """The transaction of an async handler. Statements are short and local, so they run as they are."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    @property
+    def connection(self) -> Any:
+        """The driver's own connection, in this transaction."""
+        return self._tx.connection
+
+    async def execute(self, statement: str, parameters: Any = ()) -> Any:
+        """Run one statement; returns the driver's cursor."""
+        return self._tx.execute(statement, parameters)

@@ -1,0 +1,52 @@
+"""What the poll loop hands to a runner: decoded deliveries, with the units to report when they are settled."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from inorder.core.engine import Unit
+from inorder.core.event import Event, Malformed, Partition
+
+
+class Job:
+    """Decoded deliveries of one or more slices."""
+
+    __slots__ = ("events", "malformed", "units")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.malformed: list[Malformed] = []
+        self.units: list[Unit] = []
+
+    def __len__(self) -> int:
+        return len(self.events) + len(self.malformed)
+
+    def add(self, unit: Unit, events: list[Event], malformed: list[Malformed]) -> None:
+        """Add one slice as its codec read it."""
+        self.units.append(unit)
+        self.events += events
+        self.malformed += malformed
+
+    def absorb(self, other: Job) -> None:
+        """Take over everything of a later job."""
+        self.units += other.units
+        self.events += other.events
+        self.malformed += other.malformed
+
+    def without(self, partitions: set[Partition]) -> None:
+        """Leave out what came from partitions that are no longer ours."""
+        self.units = [unit for unit in self.units if unit.partition not in partitions]
+        self.events = [event for event in self.events if event.slice.partition not in partitions]
+        self.malformed = [one for one in self.malformed if one.slice.partition not in partitions]
+
+    @property
+    def fences(self) -> dict[Partition, int]:
+        """The partitions this job's deliveries came from, with the fence they were received under."""
+        return {unit.partition: unit.fence for unit in self.units}
+
+    def by_key(self) -> dict[str, list[Event]]:
+        """The events of each key, in the order they came."""
+        found: defaultdict[str, list[Event]] = defaultdict(list)
+        for event in self.events:
+            found[event.key].append(event)
+        return found

@@ -1,0 +1,210 @@
+"""A thread that runs batches one after the other, and what the poll loop may ask of it."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from inorder.core.engine import Unit
+from inorder.core.entity import AT_ONCE, Wait, Waiting
+from inorder.core.event import Event, Partition
+from inorder.core.planner import Outage
+from inorder.errors import HandlerTimeout, Unreachable
+from inorder.ports import Clock, Store
+from inorder.worker.batch import Batches
+from inorder.worker.job import Job
+
+log = logging.getLogger("inorder.worker")
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+"""Bounds of the pause between two attempts while the store, or what a handler needs, is down."""
+
+
+class Abandoned(BaseException):
+    """Thrown into a thread whose handler hangs, so that it ends as soon as it can."""
+
+
+class BatchRunner:
+    """Takes jobs, merges what has queued up, and brings them to their outcomes in a thread of its own.
+
+    `make` opens a store and puts the rest together around it. It is called again when a handler hangs: then the thread
+    is abandoned with its store, and another takes over.
+    """
+
+    def __init__(self, make: Callable[[], tuple[Store, Batches]], clock: Clock, merge: int) -> None:
+        self._make = make
+        self._clock = clock
+        self._merge = merge
+        self._condition = threading.Condition()
+        self._queue: deque[Job] = deque()
+        self._current: Job | None = None
+        self._settled: deque[Unit] = deque()
+        self._lost: set[Partition] = set()
+        self._fences: dict[Partition, int] = {}
+        self._stopping = False
+        self._failure: BaseException | None = None
+        self._watched: tuple[Event | None, float] = (None, 0.0)
+        self.outage: str | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self._store, self._batches = self._make()
+        arguments = (self._store, self._batches)
+        self._thread = threading.Thread(target=self._run, args=arguments, name="inorder-batches", daemon=True)
+        self._thread.start()
+
+    # The poll loop's side.
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        with self._condition:
+            self._queue.append(job)
+            self._condition.notify_all()
+
+    def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting] | None = None) -> None:
+        """The partitions that are ours now, and how keys of new ones wait."""
+        with self._condition:
+            self._fences = dict(fences)
+            self._batches.timers.note(due or {})
+            self._condition.notify_all()
+
+    def settled(self) -> list[Unit]:
+        """What has been settled since the last call. Raises what the thread died of."""
+        if self._failure is not None:
+            raise self._failure
+        found = list(self._settled)
+        for _ in found:
+            self._settled.popleft()
+        return found
+
+    def lost(self) -> set[Partition]:
+        """Partitions that the store says a newer owner has taken, since the last call."""
+        found, self._lost = self._lost, set()
+        return found
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something is settled, or the time is over."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._settled or self._failure, timeout_s)
+
+    def busy(self) -> bool:
+        """Whether anything is queued or running, or an event waits for its retry."""
+        with self._condition:
+            return bool(self._queue or self._current or self._settled or self._batches.timers.urgent)
+
+    def drop(self, partitions: set[Partition], timeout_s: float) -> bool:
+        """Forget what is queued of these partitions, and wait for what runs. Returns whether it ended in time."""
+        with self._condition:
+            for job in self._queue:
+                job.without(partitions)
+            current = self._current
+            return self._condition.wait_for(
+                lambda: self._current is not current or self._current is None or self._failure is not None,
+                timeout_s,
+            )
+
+    def watch(self, limit_s: float) -> None:
+        """Give up on a handler that has been running one event for longer than `limit_s`."""
+        event = self._batches.effect.now_at
+        if event is None or event is not self._watched[0]:
+            self._watched = (event, time.monotonic())
+        elif time.monotonic() - self._watched[1] > limit_s:
+            self._watched = (None, 0.0)
+            self._abandon(event, limit_s)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Finish what runs, start nothing more, and end the thread. Returns whether it ended in time."""
+        with self._condition:
+            self._stopping = True
+            self._queue.clear()
+            self._condition.notify_all()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _abandon(self, event: Event, limit_s: float) -> None:
+        log.error("key %s version %d: the handler hangs past %g s", event.key, event.version, limit_s)
+        with self._condition:
+            old, job = self._thread, self._current
+            timers = self._batches.timers
+            self._store.abandon()
+            self._start()
+            error = HandlerTimeout(f"ran for more than {limit_s:g} s")
+            self._batches.effect.barred[event.key, event.version] = error
+            self._batches.timers = timers
+            timers.note({event.key: Waiting(Wait.GAP, event.version, 0.0, due_at=AT_ONCE)})
+            if job is not None:
+                self._queue.appendleft(job)
+            self._current = None
+            self._condition.notify_all()
+        if old.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(old.ident), ctypes.py_object(Abandoned))
+
+    # The thread's side.
+
+    def _run(self, store: Store, batches: Batches) -> None:
+        try:
+            while self._next(batches):
+                pass
+            store.close()
+        except Abandoned:
+            log.info("a thread that hung has ended")
+        except BaseException as error:
+            if batches is self._batches:
+                self._failure = error
+                with self._condition:
+                    self._condition.notify_all()
+
+    def _next(self, batches: Batches) -> bool:
+        with self._condition:
+            while not self._queue and not self._stopping and batches is self._batches:
+                left = batches.timers.next() - self._clock.now()
+                if left <= 0:
+                    break
+                self._condition.wait(min(left, 60.0))
+            if self._stopping or batches is not self._batches:
+                return False
+            job = self._queue.popleft() if self._queue else Job()
+            while self._queue and len(job) + len(self._queue[0]) <= self._merge:
+                job.absorb(self._queue.popleft())
+            due = batches.timers.take(self._clock.now())
+            self._current, fences = job, self._fences
+        lost = self._persist(batches, job, due, fences)
+        with self._condition:
+            if batches is not self._batches:
+                return False
+            self._current = None
+            batches.effect.now_at = None
+            if lost is not None:
+                self._settled += job.units
+                self._lost |= lost
+            self._condition.notify_all()
+        return True
+
+    def _persist(
+        self, batches: Batches, job: Job, due: list[str], fences: Mapping[Partition, int]
+    ) -> set[Partition] | None:
+        """Run a job until it is through, however long the store is away. None: stopped before that."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                lost = batches.run(job, due, fences)
+            except (Unreachable, Outage) as error:
+                if self.outage is None:
+                    log.error("paused: %s", error)
+                self.outage = str(error)
+                batches.effect.now_at = None
+                with self._condition:
+                    stopped = self._condition.wait_for(lambda: self._stopping, pause_s)
+                if stopped:
+                    return None
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            else:
+                if self.outage is not None:
+                    log.warning("goes on after: %s", self.outage)
+                    self.outage = None
+                return lost

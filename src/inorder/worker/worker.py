@@ -1,0 +1,197 @@
+"""One worker: polls a source, hands what it decodes to a runner, and commits what is settled."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from inorder.codecs.json import JsonCodec
+from inorder.core.engine import Commit, Engine, Pause, Resume, Unit
+from inorder.core.entity import Waiting
+from inorder.core.event import Partition, Slice
+from inorder.core.limits import Limits
+from inorder.errors import Unreachable
+from inorder.ports import Clock, Source, Store
+from inorder.worker.job import Job
+
+log = logging.getLogger("inorder.worker")
+
+Found = TypeVar("Found")
+
+POLL_S = 0.1
+"""Longest wait for a first event. Bounds how late a settled offset is committed on an idle stream."""
+FULL_WAIT_S = 0.2
+"""How long a full worker waits for room before it pauses the source, which throws prefetched records away."""
+COMMIT_EVERY_S = 0.1
+"""Least time between two commits of offsets. What is redelivered for want of one is skipped by the guard."""
+END_CHECK_S = 0.25
+"""Least time between two questions to the source whether it is at its end."""
+
+
+class Runner(Protocol):
+    """What brings jobs to their outcomes: batches for folds and handlers with `tx`, lanes for the rest."""
+
+    def submit(self, job: Job) -> None: ...
+    def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting] | None = None) -> None: ...
+    def settled(self) -> list[Unit]: ...
+    def lost(self) -> set[Partition]: ...
+    def wait(self, timeout_s: float) -> None: ...
+    def busy(self) -> bool: ...
+    def drop(self, partitions: set[Partition], timeout_s: float) -> bool: ...
+    def watch(self, limit_s: float) -> None: ...
+    def stop(self, timeout_s: float) -> bool: ...
+
+
+class Loop:
+    """The poll loop of one worker. `run` returns when it is stopped, or when the stream has been idle for long enough.
+
+    It is its source's listener: partitions come and go inside `poll`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        control: Store,
+        runner: Runner,
+        codec: JsonCodec,
+        clock: Clock,
+        limits: Limits,
+        on_poll: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._source = source
+        self._control = control
+        self._runner = runner
+        self._codec = codec
+        self._clock = clock
+        self._limits = limits
+        self._on_poll = on_poll
+        self._engine = Engine(limits)
+        self._stop = threading.Event()
+        self._committed_at = 0.0
+        self._active_at = clock.now()
+        self._end_checked_at = 0.0
+        self._full_since: float | None = None
+
+    def stop(self) -> None:
+        """Ask the loop to finish what runs and to return. May be called from a signal handler."""
+        self._stop.set()
+
+    def run(self, until_idle_s: float | None = None) -> bool:
+        """Work until stopped, or until nothing came for `until_idle_s` and the stream is settled to its end.
+
+        Returns whether everything that ran was finished within the limit.
+        """
+        self._source.subscribe(self)
+        self._active_at = self._clock.now()
+        try:
+            while not self._stop.is_set() and not self._idle(until_idle_s):
+                self._turn()
+        finally:
+            ended = self._runner.stop(self._limits.drain_s)
+            self._collect(force=True)
+            self._source.close()
+        return ended
+
+    def _turn(self) -> None:
+        self._on_poll()
+        self._collect()
+        self._runner.watch(self._limits.handler_s)
+        if self._engine.full and not self._waited_long():
+            self._runner.wait(0.02)
+            return
+        for command in self._engine.room():
+            self._obey(command)
+        timeout_s = 0.01 if self._runner.busy() else POLL_S
+        pieces = self._source.poll(self._limits.poll_events, timeout_s)
+        if pieces:
+            self._receive(pieces)
+
+    def _waited_long(self) -> bool:
+        """Whether the worker has been full for so long that the source must be paused, and polled all the same."""
+        now = self._clock.now()
+        if self._full_since is None:
+            self._full_since = now
+        return now - self._full_since > FULL_WAIT_S
+
+    def _receive(self, pieces: list[Slice]) -> None:
+        self._active_at = self._clock.now()
+        job = Job()
+        for piece in pieces:
+            unit = self._engine.received(piece, sum(map(len, filter(None, piece.values))))
+            if unit is not None:
+                job.add(unit, *self._codec.read(piece))
+        if job.units:
+            self._runner.submit(job)
+
+    def _collect(self, force: bool = False) -> None:
+        """Take over what is settled, and commit it, if it is time to."""
+        for unit in self._runner.settled():
+            self._engine.settled(unit)
+        if not self._engine.full:
+            self._full_since = None
+        for partition in self._runner.lost():
+            log.warning("%s has a newer owner; waiting for the source to say so", partition)
+        now = self._clock.now()
+        if force or now - self._committed_at >= COMMIT_EVERY_S:
+            self._committed_at = now
+            offsets = {commit.partition: commit.offset for commit in self._engine.commits()}
+            if offsets:
+                self._source.commit(offsets)
+
+    def _obey(self, command: Pause | Resume | Commit) -> None:
+        if isinstance(command, Pause):
+            self._source.pause(command.partitions)
+        elif isinstance(command, Resume):
+            self._source.resume(command.partitions)
+
+    def _idle(self, until_idle_s: float | None) -> bool:
+        if until_idle_s is None:
+            return False
+        now = self._clock.now()
+        if now - self._active_at < until_idle_s or now - self._end_checked_at < END_CHECK_S:
+            return False
+        self._end_checked_at = now
+        if self._runner.busy():
+            return False
+        self._collect(force=True)
+        return self._source.at_end()
+
+    # What the source says, from within poll.
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        """Take the fences before the first record is given out, so that earlier owners are refused from then on."""
+        fences = self._patiently(lambda: self._control.acquire(partitions))
+        due = self._patiently(lambda: self._control.due(partitions))
+        if fences is None or due is None:
+            return
+        for command in self._engine.assigned(fences):
+            self._obey(command)
+        self._runner.own(self._engine.fences, due)
+        self._active_at = self._clock.now()
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        """Finish what runs, commit it, and let go."""
+        if not self._runner.drop(set(partitions), self._limits.drain_s):
+            log.warning("handlers still run after %g s; the fence refuses what they write", self._limits.drain_s)
+        self._collect(force=True)
+        self.lost(partitions)
+
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        """Somebody else has them already."""
+        self._engine.revoked(partitions)
+        self._runner.own(self._engine.fences)
+        self._runner.drop(set(partitions), 0)
+
+    def _patiently(self, ask: Callable[[], Found]) -> Found | None:
+        """Ask the store until it answers, or the worker is stopped."""
+        pause_s = 0.1
+        while not self._stop.is_set():
+            try:
+                return ask()
+            except Unreachable as error:
+                log.error("paused: %s", error)
+                self._clock.sleep(pause_s)
+                pause_s = min(pause_s * 2, 5.0)
+        return None
