@@ -1,1 +1,1 @@
-"""Where entities, held events, dead letters and fences are kept: one package a database. None imports another."""
+"""Where entities, held events, dead letters and fences are kept. One package a database; none imports another."""

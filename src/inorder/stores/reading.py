@@ -1,7 +1,7 @@
 """Reads a stream for people and tools: states, letters, parked keys, counts. Never writes.
 
-Long lists are read page by page, so a reader never holds a transaction open beside a running worker; each page
-is consistent in itself.
+Long lists are read page by page, so a reader never holds a transaction open beside a running worker; each
+page is consistent in itself.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ class SqliteStore(Reads):
         if found[1:] != (order.value, baseline):
             raise UsageError(
                 f"stream {self.stream} of store {self.path} was written with order={found[1]}, "
-                f"baseline={found[2]}, and is now declared with order={order.value}, baseline={baseline}: declare it as it was, "
-                f"or give the consumer another name="
+                f"baseline={found[2]}, and is now declared with order={order.value}, baseline={baseline}: "
+                f"declare it as it was, or give the consumer another name="
             )
         self._stream = found[0]
 
