@@ -77,7 +77,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 DELETE FROM inorder_waiting WHERE stream = ? AND key = ?;
 
 -- due: parked keys have no time and are left out
-SELECT key, due_at FROM inorder_waiting
+SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition FROM inorder_waiting
 WHERE stream = :stream AND home_topic = :topic AND home_partition = :partition AND due_at IS NOT NULL;
 
 -- letter_upsert: a redelivery adds to the open letter; one that an operator has dealt with stays as it is

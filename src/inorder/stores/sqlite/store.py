@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
 
 from inorder.core.changes import HeldRow
-from inorder.core.entity import Entity
+from inorder.core.entity import Entity, Waiting
 from inorder.core.event import Partition
 from inorder.core.order import Order
 from inorder.errors import InorderError, UsageError
@@ -86,12 +86,21 @@ class SqliteStore(Reads):
         """The waiting events of a key, lowest versions first."""
         return [to_held(key, row) for row in self._select("held_first", key=key, most=most)]
 
-    def due(self, partitions: Sequence[Partition]) -> list[tuple[str, float]]:
-        """Keys that wait and stopped in one of these partitions, with the time something is to be done."""
-        found: list[tuple[str, float]] = []
+    def due(self, partitions: Sequence[Partition]) -> dict[str, Waiting]:
+        """How keys wait that stopped in one of these partitions, where something is due at a certain time."""
+        found: dict[str, Waiting] = {}
         for topic, number in partitions:
-            found += self._select("due", topic=topic, partition=number)  # type: ignore[arg-type]
+            rows = self._select("due", topic=topic, partition=number)
+            found.update((str(row[0]), to_waiting(row[1:])) for row in rows)
         return found
+
+    def abandon(self) -> None:
+        """From another thread: undo the open transaction and close, although the thread that uses it hangs."""
+        self._connection.interrupt()
+        with suppress(sqlite3.Error):
+            self._connection.rollback()
+        with suppress(sqlite3.Error):
+            self._connection.close()
 
     def counts(self, tallies: Sequence[int] | None = None) -> dict[str, int]:
         """The sums of these rows of counts (of all of the stream, by default), by name."""
