@@ -53,6 +53,19 @@ class Source(Protocol):
         """Leave the group. Partitions are revoked first."""
 
 
+class Sink(Protocol):
+    """Where `inorder produce` sends records. Unreachable: `inorder.Unreachable`."""
+
+    def send(self, records: Sequence[tuple[bytes | None, bytes]]) -> None:
+        """Take these, each a key and a value, in this order. Only `flush` says that they are kept."""
+
+    def flush(self) -> int:
+        """Wait until the broker keeps all that was sent; returns how many that are since the sink was opened."""
+
+    def close(self) -> None:
+        """Release what is open. What was not flushed may not be kept."""
+
+
 class Transaction(Protocol):
     """One transaction of a store. The user's statements and inorder's own commit together or not at all."""
 
