@@ -60,7 +60,7 @@ class Sink(Protocol):
         """Take these, each a key and a value, in this order. Only `flush` says that they are kept."""
 
     def flush(self) -> int:
-        """Wait until the broker keeps all that was sent; returns how many that are since the sink was opened."""
+        """Wait until the broker keeps all that was sent; returns how many since the sink was opened."""
 
     def close(self) -> None:
         """Release what is open. What was not flushed may not be kept."""

@@ -21,6 +21,8 @@ from inorder.sources.embedded_url import parse, seconds
 __all__ = ["EmbeddedBroker", "EmbeddedSource", "Message"]
 
 SESSION_TIMEOUT_S = 10.0
+POLL_BYTES = 16 * 1_048_576
+"""About how much one poll may give out. One record of each partition is given out, however large."""
 _FIRST_WAIT_S = 0.000_5
 _LONGEST_WAIT_S = 0.005
 
@@ -145,7 +147,8 @@ class EmbeddedSource:
         slices = []
         for place, log in enumerate(logs[turn:] + logs[:turn]):
             share = -(-most // (len(logs) - place))
-            rows = self._file.rows("read", log.base + log.position, log.base + (1 << OFFSET_BITS), share)
+            size = POLL_BYTES // len(logs)
+            rows = self._file.rows_within(size, "read", log.base + log.position, log.next_base, share)
             if rows:
                 log.position += len(rows)
                 most -= len(rows)
@@ -166,11 +169,12 @@ class EmbeddedSource:
 class _Log:
     """A partition that is ours, and the offset that is read next."""
 
-    __slots__ = ("base", "id", "partition", "position")
+    __slots__ = ("base", "id", "next_base", "partition", "position")
 
     def __init__(self, topic: str, claim: Claim) -> None:
         self.id = claim.log
         self.base = claim.log << OFFSET_BITS
+        self.next_base = claim.log + 1 << OFFSET_BITS
         self.partition = Partition(topic, claim.number)
         self.position = claim.committed
 

@@ -10,7 +10,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -69,7 +69,7 @@ class EmbeddedFile:
 
     def _prepare(self, create: bool) -> None:
         if create and self._pragma("application_id") == 0 and not self._pragma("schema_version"):
-            self._fetch("PRAGMA journal_mode = WAL", ())
+            self._try("PRAGMA journal_mode = WAL")
             schema = files("inorder.sources").joinpath("embedded_schema.sql").read_text(encoding="utf-8")
             with self.write():
                 if self._pragma("application_id") == 0:  # nobody else was faster
@@ -86,7 +86,7 @@ class EmbeddedFile:
             )
 
     def _pragma(self, name: str) -> int:
-        value: int = self._fetch(f"PRAGMA {name}", ())[0][0]
+        value: int = self._try(f"PRAGMA {name}").fetchone()[0]
         return value
 
     def data_version(self) -> int:
@@ -95,11 +95,22 @@ class EmbeddedFile:
 
     def rows(self, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """All rows of the statement called `name`."""
-        return self._fetch(SQL[name], parameters)
+        return self._try(SQL[name], parameters).fetchall()
+
+    def rows_within(self, size: int, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Rows of the statement called `name` until their values, third columns, reach `size`; at least one."""
+        found = []
+        with closing(self._try(SQL[name], parameters)) as cursor:  # an open one would hold its snapshot
+            for row in cursor:
+                found.append(row)
+                size -= len(row[2] or b"")
+                if size <= 0:
+                    break
+        return found
 
     def value(self, name: str, *parameters: Any) -> Any:
         """The first column of the first row of the statement called `name`, or None."""
-        found = self._fetch(SQL[name], parameters)
+        found = self._try(SQL[name], parameters).fetchall()
         return found[0][0] if found else None
 
     def execute(self, name: str, *parameters: Any) -> sqlite3.Cursor:
@@ -113,19 +124,19 @@ class EmbeddedFile:
     @contextmanager
     def write(self) -> Iterator[None]:
         """One write transaction, which ends with the block: committed, or rolled back if it raises."""
-        self._fetch("BEGIN IMMEDIATE", ())
+        self._try("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
-        self._fetch("COMMIT", ())
+        self._try("COMMIT")
 
-    def _fetch(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    def _try(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         give_up_at = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                return self._connection.execute(statement, parameters).fetchall()
+                return self._connection.execute(statement, parameters)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise Unreachable(f"the embedded broker at {self.path}: {error}") from error
