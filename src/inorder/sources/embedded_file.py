@@ -98,7 +98,7 @@ class EmbeddedFile:
         return self._try(SQL[name], parameters).fetchall()
 
     def rows_within(self, size: int, name: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Rows of the statement called `name` until their values, third columns, reach `size`; at least one."""
+        """Rows of the statement called `name` until their values (third columns) reach `size`; never none."""
         found = []
         with closing(self._try(SQL[name], parameters)) as cursor:  # an open one would hold its snapshot
             for row in cursor:

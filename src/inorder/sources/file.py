@@ -1,7 +1,7 @@
 """A JSON Lines file, or standard input, as a source of one partition.
 
 A record's value is the line as it is, without its end (LF or CRLF); its offset is the line's number, from 1.
-Blank lines are counted and not given out. Nobody keeps the committed position: a rerun reads everything again,
+Blank lines are counted and not given out. Nobody keeps the committed position: a rerun rereads everything,
 and the guard makes that harmless. It never knows of other readers: each one is given the whole file.
 """
 
