@@ -177,7 +177,7 @@ def _declare(function: Callable[..., Any], kind: Kind, options: _Options) -> Dec
             "version=inorder.POSITION has gaps and goes with order='latest' only; "
             "name a version field for any other order"
         )
-    if isinstance(options.baseline, bool) or not isinstance(options.baseline, int) or options.baseline < 0:
+    if type(options.baseline) is not int or options.baseline < 0:
         raise wrong(f"baseline={options.baseline!r} must be a whole number, 0 or more")
     if options.park is False and order is Order.STRICT:
         raise wrong("park=False would leave a hole that strict order never passes; use order='latest' or drop park=")
@@ -206,9 +206,7 @@ def _declare(function: Callable[..., Any], kind: Kind, options: _Options) -> Dec
     )
 
 
-def _types(
-    function: Callable[..., Any], kind: Kind, batch: int, wrong: Callable[[str], UsageError]
-) -> tuple[Any, Any]:
+def _types(function: Callable[..., Any], kind: Kind, batch: int, wrong: Callable[[str], UsageError]) -> tuple[Any, Any]:
     """The payload type and, of a fold, the state type, from the annotations."""
     shape = {
         Kind.FOLD: "def f(state: State | None, event: Payload) -> State",

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from inorder.core.event import Partition
+
 
 class InorderError(Exception):
     """The base of inorder's own errors."""
@@ -33,7 +35,7 @@ class Unreachable(InorderError):
 class Fenced(InorderError):
     """This worker lost a partition: a newer owner has raised its fence. Nothing was written."""
 
-    def __init__(self, partitions: Iterable[object]) -> None:
+    def __init__(self, partitions: Iterable[Partition]) -> None:
         self.partitions = list(partitions)
         super().__init__(f"lost to a newer owner: {', '.join(map(str, self.partitions))}")
 

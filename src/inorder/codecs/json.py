@@ -102,17 +102,17 @@ def _fields_getter(declared: Declaration) -> Callable[[Any, Slice, int], tuple[A
     names = (declared.key, declared.version, declared.id)
     if all(isinstance(name, str) for name in names):
         together = get(*names)
-        return lambda value, piece, index: together(value)  # noqa: ARG005
+        return lambda value, piece, index: together(value)
 
     def one(field: Any) -> Callable[[Any, Slice, int], Any]:
         if field is None:
-            return lambda value, piece, index: None  # noqa: ARG005
+            return lambda value, piece, index: None
         if field is POSITION:
-            return lambda value, piece, index: piece.offset(index) + 1  # noqa: ARG005
+            return lambda value, piece, index: piece.offset(index) + 1
         if isinstance(field, str):
             getter = get(field)
-            return lambda value, piece, index: getter(value)  # noqa: ARG005
-        return lambda value, piece, index: field(piece.record(index))  # noqa: ARG005
+            return lambda value, piece, index: getter(value)
+        return lambda value, piece, index: field(piece.record(index))
 
     key, version, event_id = map(one, names)
     return lambda value, piece, index: (

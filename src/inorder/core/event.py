@@ -70,12 +70,12 @@ class Slice:
     def record(self, index: int) -> Record:
         """The whole record at `index` of this slice."""
         found = self.records[index]
-        return found if self._to_record is None else self._to_record(found)  # type: ignore[no-any-return]
+        return found if self._to_record is None else self._to_record(found)
 
     def offset(self, index: int) -> int:
         """The offset of the record at `index` of this slice."""
         found = self.records[index]
-        return found.offset if self._offset_of is None else self._offset_of(found)  # type: ignore[no-any-return]
+        return found.offset if self._offset_of is None else self._offset_of(found)
 
 
 class Event(msgspec.Struct, gc=False):

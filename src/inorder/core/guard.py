@@ -104,8 +104,7 @@ class Guard:
                 entity.ranges.add(version)
         else:
             entity.recent.append(fingerprint)
-            if version > entity.version:
-                entity.version = version
+            entity.version = max(entity.version, version)
         if len(entity.recent) > 2 * self.remembered:
             self.trim(entity)
 

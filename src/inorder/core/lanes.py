@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from inorder.core.event import Event
 
@@ -56,6 +56,17 @@ class Lanes:
         self._busy.discard(key)
         if key in self._queues:
             self._ready.append(key)
+
+    def put_back(self, key: str, events: Sequence[Event]) -> None:
+        """Events that were started are to be started again, before all others of their lane, which is idle now."""
+        self.keep_back(key, events)
+        self.finish(key)
+
+    def keep_back(self, key: str, events: Sequence[Event]) -> None:
+        """Like `put_back`, of a lane that stays busy: the first of what was started runs, these do not yet."""
+        if events:
+            self._queues.setdefault(key, deque()).extendleft(reversed(events))
+            self.queued += len(events)
 
     def drop(self, unwanted: Callable[[Event], bool]) -> list[Event]:
         """Forget the queued events that are no longer wanted (their partition is gone), and return them."""

@@ -68,9 +68,7 @@ class Planner:
         self.classify = classify
         self._strict = guard.order is Order.STRICT
 
-    def advance(
-        self, entity: Entity, events: Sequence[Event], effect: Effect, changes: Changes, now: float
-    ) -> None:
+    def advance(self, entity: Entity, events: Sequence[Event], effect: Effect, changes: Changes, now: float) -> None:
         """Decide `events` of one entity, in the order they came, and what they set free among themselves."""
         applied: list[Event] = []
         rest = events
@@ -82,12 +80,12 @@ class Planner:
         for event in rest:
             found: Event | None = event
             while found is not None:
-                if self._may_apply(entity, found, early, changes, now):
+                if self.admit(entity, found, changes, now, early):
                     self._attempt(entity, found, applied, effect, changes, now)
                 found = early.pop(entity.version + 1, None) if early else None
         for event in early.values():
             self.hold(entity, event, changes, now)
-        self._look_ahead(entity, changes, now)
+        self.look_ahead(entity, changes, now)
 
     def _in_sequence(
         self,
@@ -130,10 +128,18 @@ class Planner:
         self.failed(entity, run[len(applied)], failure, changes, now)
         return events[len(applied) + 1 :]
 
-    def _may_apply(
-        self, entity: Entity, event: Event, early: dict[int, Event], changes: Changes, now: float
+    def admit(
+        self,
+        entity: Entity,
+        event: Event,
+        changes: Changes,
+        now: float,
+        early: dict[int, Event] | None = None,
     ) -> bool:
-        """Whether `event` may take effect now. Where not, what becomes of it is noted."""
+        """Whether `event` may take effect now. Where not, what becomes of it is noted.
+
+        An early event goes to `early`, where that is given, in case what it waits for comes in the same batch.
+        """
         decision = self.guard.decide(entity, event)
         waiting = entity.waiting
         if decision is Decision.APPLY:
@@ -144,10 +150,10 @@ class Planner:
         elif decision is Decision.HOLD:
             if event.receiver is not None:
                 return False
-            if event.version in early:
-                self._second_claim(early[event.version].fingerprint, event, changes, now)
-            elif waiting is not None and not waiting.open:
+            if early is None or (waiting is not None and not waiting.open):
                 self.hold(entity, event, changes, now)
+            elif event.version in early:
+                self._second_claim(early[event.version].fingerprint, event, changes, now)
             else:
                 early[event.version] = event
         else:
@@ -185,9 +191,7 @@ class Planner:
             if not entity.held:
                 self._wait(entity, None, changes)
 
-    def failed(
-        self, entity: Entity, event: Event, error: BaseException, changes: Changes, now: float
-    ) -> None:
+    def failed(self, entity: Entity, event: Event, error: BaseException, changes: Changes, now: float) -> None:
         """`event` could not take effect: it waits to be tried again, or becomes a dead letter."""
         waiting = entity.waiting
         again = waiting is not None and waiting.attempts > 0 and waiting.version == event.version
@@ -237,6 +241,14 @@ class Planner:
         changes.entities[entity.key] = entity
         changes.hold(event, Outcome.PARKED if waiting.why is Wait.PARKED else Outcome.HELD)
 
+    def follows(self, entity: Entity, last: Event, event: Event) -> bool:
+        """Whether `event` will be let through once `last`, which is, has taken effect."""
+        if entity.waiting is not None:
+            return False
+        if self._strict:
+            return event.version == last.version + 1
+        return event.version > last.version and self.guard.decide(entity, event) is Decision.APPLY
+
     def wake(self, entity: Entity, changes: Changes, now: float) -> bool:
         """The time an entity waited for has come. Returns whether its held events are to be decided again."""
         waiting = entity.waiting
@@ -271,8 +283,8 @@ class Planner:
         )
         changes.delivered(Outcome.DEAD_LETTERED)
 
-    def _look_ahead(self, entity: Entity, changes: Changes, now: float) -> None:
-        """After a batch: events that waited in the store may have become due, or wait for another version now."""
+    def look_ahead(self, entity: Entity, changes: Changes, now: float) -> None:
+        """After one or more decisions: events that waited in the store may have become due, or wait for another version now."""
         waiting = entity.waiting
         if waiting is None or not waiting.open:
             return

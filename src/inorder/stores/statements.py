@@ -21,7 +21,5 @@ def statements(package: str, name: str) -> dict[str, str]:
 def migrations(package: str) -> tuple[str, ...]:
     """The scripts of a package's `migrations` folder. The first one makes schema version 1."""
     folder = files(package).joinpath("migrations")
-    scripts = sorted(
-        (entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name
-    )
+    scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name)
     return tuple(script.read_text(encoding="utf-8") for script in scripts)

@@ -143,23 +143,13 @@ class Batches:
         advance, effect = self._planner.advance, self.effect
         for entity in waking:
             if self._planner.wake(entity, changes, now):
-                held = [self._read_back(row) for row in self._store.held(entity.key, HELD_AT_ONCE)]
+                rows = self._store.held(entity.key, HELD_AT_ONCE)
+                held = [read_back(self._codec, row, effect.barred) for row in rows]
                 by_key[entity.key] = held + by_key.get(entity.key, [])
         for key, events in by_key.items():
             advance(entities[key], events, effect, changes, now)
         for found in job.malformed:
             self._planner.malformed(found, changes, now)
-
-    def _read_back(self, row: HeldRow) -> Event:
-        """A held event, decoded again. One that can no longer be decoded is given up on when its turn comes."""
-        events, malformed = self._codec.read(Slice.of(row.record.partition, [row.record]))
-        receiver = (row.receiver, str(row.outcome))
-        if malformed:
-            self.effect.barred[row.key, row.version] = Poison(malformed[0].reason)
-            piece = malformed[0].slice
-            return Event(row.key, row.version, row.event_id, None, piece, 0, receiver)
-        events[0].receiver = receiver
-        return events[0]
 
     def _entities(self, keys: Mapping[str, object]) -> dict[str, Entity]:
         found, missing = self._cache.find(keys)
@@ -172,9 +162,7 @@ class Batches:
                 found[key] = entity
         return found
 
-    def _checked(
-        self, job: Job, waking: list[Entity], fences: dict[Partition, int]
-    ) -> dict[Partition, int]:
+    def _checked(self, job: Job, waking: list[Entity], fences: dict[Partition, int]) -> dict[Partition, int]:
         """The fences that this job's writes stand under: of where its events came from, and of the keys it wakes."""
         checked = job.fences
         for entity in waking:
@@ -189,3 +177,14 @@ class Batches:
         after = sum(len(row.state) for row in rows if row.state)
         self._cache.grew(max(0, 4 * (after - before)))
         return rows
+
+
+def read_back(codec: JsonCodec, row: HeldRow, barred: dict[tuple[str, int], Exception]) -> Event:
+    """A held event, decoded again. One that can no longer be decoded is barred: it fails when its turn comes."""
+    events, malformed = codec.read(Slice.of(row.record.partition, [row.record]))
+    receiver = (row.receiver, str(row.outcome))
+    if malformed:
+        barred[row.key, row.version] = Poison(malformed[0].reason)
+        return Event(row.key, row.version, row.event_id, None, malformed[0].slice, 0, receiver)
+    events[0].receiver = receiver
+    return events[0]

@@ -95,7 +95,8 @@ class BatchRunner:
     def busy(self) -> bool:
         """Whether anything is queued or running, or an event waits for its retry."""
         with self._condition:
-            return bool(self._queue or self._current or self._settled or self._batches.timers.urgent)
+            running = self._current is not None
+            return bool(self._queue or running or self._settled or self._batches.timers.urgent)
 
     def drop(self, partitions: set[Partition], timeout_s: float) -> bool:
         """Forget what is queued of these partitions, and wait for what runs. Returns whether it ended in time."""

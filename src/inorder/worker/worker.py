@@ -73,6 +73,7 @@ class Loop:
         self._active_at = clock.now()
         self._end_checked_at = 0.0
         self._full_since: float | None = None
+        self._ended = False
 
     def stop(self) -> None:
         """Ask the loop to finish what runs and to return. May be called from a signal handler."""
@@ -90,6 +91,7 @@ class Loop:
                 self._turn()
         finally:
             ended = self._runner.stop(self._limits.drain_s)
+            self._ended = True
             self._collect(force=True)
             self._source.close()
         return ended
@@ -121,8 +123,8 @@ class Loop:
         for piece in pieces:
             unit = self._engine.received(piece, sum(map(len, filter(None, piece.values))))
             if unit is not None:
-                job.add(unit, *self._codec.read(piece))
-        if job.units:
+                job.add(unit, piece, *self._codec.read(piece))
+        if job.pieces:
             self._runner.submit(job)
 
     def _collect(self, force: bool = False) -> None:
@@ -173,6 +175,8 @@ class Loop:
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         """Finish what runs, commit it, and let go."""
+        if self._ended:
+            return
         if not self._runner.drop(set(partitions), self._limits.drain_s):
             log.warning("handlers still run after %g s; the fence refuses what they write", self._limits.drain_s)
         self._collect(force=True)
@@ -180,6 +184,8 @@ class Loop:
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Somebody else has them already."""
+        if self._ended:
+            return
         self._engine.revoked(partitions)
         self._runner.own(self._engine.fences)
         self._runner.drop(set(partitions), 0)

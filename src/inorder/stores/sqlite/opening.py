@@ -23,9 +23,7 @@ CHECKPOINT_PAGES = 8_192
 def open_file(path: str, create: bool = True) -> sqlite3.Connection:
     """A connection that any thread may use, one at a time, to a file of the current schema."""
     if sqlite3.sqlite_version_info < OLDEST:
-        raise UsageError(
-            f"inorder needs SQLite {'.'.join(map(str, OLDEST))}, this is {sqlite3.sqlite_version}"
-        )
+        raise UsageError(f"inorder needs SQLite {'.'.join(map(str, OLDEST))}, this is {sqlite3.sqlite_version}")
     if not create and not Path(path).exists():
         raise Unreachable(f"store {path}: there is no such file")
     with ours(path):

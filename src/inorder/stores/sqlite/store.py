@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -35,6 +36,15 @@ class SqliteStore(Reads):
         with ours(path):
             found = self._connection.execute(SQL["stream_find"], (stream,)).fetchone()
         self._stream = found[0] if found else 0
+
+    @classmethod
+    def from_url(cls, url: str, stream: str, create: bool = True) -> SqliteStore:
+        """`sqlite:///relative.db` or `sqlite:////absolute.db`, as SQLAlchemy writes them."""
+        parts = urlsplit(url)
+        path = unquote(parts.path[1:])
+        if parts.scheme != "sqlite" or parts.netloc or not path or parts.query:
+            raise UsageError(f"{url!r} names no file: write sqlite:///relative.db or sqlite:////absolute.db")
+        return cls(path, stream, create)
 
     def register(self, order: Order, baseline: int) -> None:
         """Note the stream's declaration. Raises `UsageError` if it was written under another one."""
@@ -124,9 +134,7 @@ class SqliteStore(Reads):
             if transaction.refused is not None:
                 raise transaction.refused
             if not connection.in_transaction:
-                raise InorderError(
-                    "the transaction was ended from within: do not commit or roll back on tx.connection"
-                )
+                raise InorderError("the transaction was ended from within: do not commit or roll back on tx.connection")
             with ours(self.path):
                 connection.execute("COMMIT")
         finally:

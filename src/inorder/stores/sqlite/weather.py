@@ -40,8 +40,7 @@ def ours(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise (
-            outage(error, path)
-            or Unreachable(f"store {path}: its tables are not as inorder made them ({error})")
+            outage(error, path) or Unreachable(f"store {path}: its tables are not as inorder made them ({error})")
         ) from error
 
 

@@ -1,0 +1,74 @@
+"""Which adapter a URL names. The only module that knows adapters by name; each is imported when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+from urllib.parse import urlsplit
+
+from inorder.errors import UsageError
+from inorder.ports import Sink, Source
+
+_SOURCES = {
+    "embedded": ("inorder.sources.embedded", "EmbeddedSource"),
+    "kafka": ("inorder.sources.kafka", "KafkaSource"),
+}
+_SINKS = {
+    "embedded": ("inorder.producing.embedded", "EmbeddedSink"),
+    "kafka": ("inorder.producing.kafka", "KafkaSink"),
+}
+_STORES = {
+    "sqlite": ("inorder.stores.sqlite", "SqliteStore"),
+    "postgresql": ("inorder.stores.postgres", "PostgresStore"),
+}
+_FILE = ("inorder.sources.file", "FileSource")
+_EXTRAS = {"confluent_kafka": "kafka", "boto3": "sqs", "psycopg": "postgres", "psycopg_pool": "postgres"}
+
+
+def open_source(url: str, group: str) -> Source:
+    """The source that `url` names. `group` is the consumer group unless the URL names one."""
+    scheme = _scheme(url)
+    if scheme in {"", "file"}:
+        return _adapter(_FILE).from_url(url)  # type: ignore[no-any-return]
+    source: Source = _adapter(_known(_SOURCES, scheme, url, "source")).from_url(url, group)
+    return source
+
+
+def open_sink(url: str, partitions: int | None = None) -> Sink:
+    """The producing end of a source that `url` names. `partitions` creates a topic that is not there."""
+    sink: Sink = _adapter(_known(_SINKS, _scheme(url), url, "sink")).from_url(url, partitions)
+    return sink
+
+
+def open_store(url: str, stream: str, *, create: bool = True) -> Any:
+    """The store that `url` names, for one stream ("" for a look at all of it)."""
+    return _adapter(_known(_STORES, _scheme(url), url, "store")).from_url(url, stream, create)
+
+
+def check_store(url: str) -> None:
+    """Raises `UsageError` when `url` names no store."""
+    _known(_STORES, _scheme(url), url, "store")
+
+
+def _scheme(url: str) -> str:
+    return urlsplit(url).scheme if "://" in url else ""
+
+
+def _known(table: dict[str, tuple[str, str]], scheme: str, url: str, what: str) -> tuple[str, str]:
+    if scheme == "postgres":
+        scheme = "postgresql"
+    if scheme not in table:
+        forms = ", ".join(f"{name}://…" for name in table)
+        raise UsageError(f"{url!r} is no {what}: write {forms}{' or a file' if what == 'source' else ''}")
+    return table[scheme]
+
+
+def _adapter(place: tuple[str, str]) -> Any:
+    module, name = place
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        raise UsageError(f"{error.name} is not installed: pip install 'inorder[{extra}]'") from None

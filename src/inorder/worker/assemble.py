@@ -1,0 +1,121 @@
+"""Puts one worker together: a source, a store, the planner and the runner that its kind of handler needs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from inorder.codecs.json import JsonCodec
+from inorder.core.event import Event
+from inorder.core.guard import Guard
+from inorder.core.order import Outcome
+from inorder.core.planner import Planner
+from inorder.core.retry import ErrorClass
+from inorder.declaration import Declaration, Kind
+from inorder.errors import Poison, Unavailable, Unreachable
+from inorder.ports import Clock, Source, Store
+from inorder.worker.batch import Batches, Witness
+from inorder.worker.effects import FoldEffect, TxEffect
+from inorder.worker.runner import BatchRunner
+from inorder.worker.settings import Settings
+from inorder.worker.worker import Loop, Runner
+
+events_log = logging.getLogger("inorder.events")
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+def classify(error: BaseException) -> ErrorClass:
+    """What an exception of a handler says about trying again."""
+    if isinstance(error, Poison):
+        return ErrorClass.POISON
+    if isinstance(error, Unavailable | Unreachable):
+        return ErrorClass.INFRASTRUCTURE
+    return ErrorClass.TRANSIENT
+
+
+def planner_for(declared: Declaration) -> Planner:
+    """The planner of a declared consumer."""
+    guard = Guard(declared.order, declared.baseline)
+    return Planner(guard, declared.retry, declared.limits, declared.parks, classify)
+
+
+def witness_for(worker: str) -> Witness | None:
+    """Writes one structured line for each event at debug level; None when nobody would read it."""
+    if not events_log.isEnabledFor(logging.DEBUG):
+        return None
+
+    def tell(event: Event, outcome: Outcome) -> None:
+        events_log.debug(
+            "key=%s version=%d outcome=%s lane=%s worker=%s",
+            event.key,
+            event.version,
+            outcome.value,
+            event.key,
+            worker,
+        )
+
+    return tell
+
+
+class Assembled:
+    """The parts of one worker."""
+
+    def __init__(
+        self,
+        declared: Declaration,
+        settings: Settings,
+        source: Source,
+        open_store: Callable[[], Store],
+        clock: Clock | None = None,
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self.control = open_store()
+        self.control.register(declared.order, declared.baseline)
+        self.tally = self.control.tally(settings.worker)
+        codec = JsonCodec(declared)
+        witness = witness_for(settings.worker)
+
+        def make() -> tuple[Store, Batches]:
+            store = self._registered(declared, open_store)
+            effect = FoldEffect(declared) if declared.kind is Kind.FOLD else TxEffect(declared)
+            planner = planner_for(declared)
+            return store, Batches(planner, effect, codec, store, self.tally, self.clock, witness)
+
+        runner: Runner
+        if declared.kind is Kind.CALL:
+            from inorder.worker.lane_runner import LaneRunner
+            from inorder.worker.lane_work import LaneWork
+
+            runner = LaneRunner(
+                LaneWork(
+                    declared,
+                    settings.concurrency,
+                    planner_for(declared),
+                    codec,
+                    self._registered(declared, open_store),
+                    self.tally,
+                    self.clock,
+                    witness,
+                )
+            )
+        else:
+            runner = BatchRunner(make, self.clock, declared.limits.poll_events)
+        self.loop = Loop(source, self.control, runner, codec, self.clock, declared.limits)
+
+    @staticmethod
+    def _registered(declared: Declaration, open_store: Callable[[], Store]) -> Store:
+        store = open_store()
+        store.register(declared.order, declared.baseline)
+        return store

@@ -1,0 +1,437 @@
+"""The work of handlers without `tx`: which lane starts, what a completion means, what is committed together.
+
+All of it happens on one event loop, so nothing is locked. A completion counts when its group is committed, and only
+then is its delivery settled: whatever was not comes again, so effects happen at least once, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+from inorder.codecs.json import JsonCodec
+from inorder.core.changes import Changes, EntityRow
+from inorder.core.engine import Unit
+from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
+from inorder.core.event import Event, Partition, Slice
+from inorder.core.lanes import Lanes
+from inorder.core.order import Order
+from inorder.core.planner import Outage, Planner
+from inorder.declaration import Declaration
+from inorder.errors import Fenced, HandlerTimeout, Mismatch, Unreachable
+from inorder.ports import Clock, Store
+from inorder.worker.batch import HELD_AT_ONCE, Witness, read_back
+from inorder.worker.cache import Cache
+from inorder.worker.calls import Calls, Run
+from inorder.worker.job import Job
+from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from inorder.worker.timers import Timers
+
+log = logging.getLogger("inorder.worker")
+
+Answer = TypeVar("Answer")
+
+CONFIRM_EVERY_S = 1.0
+"""A worker that has not heard from the store for so long asks it whether its partitions are still its own before it
+starts another handler: a process that was stopped and goes on must not repeat what its successor has done."""
+
+
+class LaneWork:
+    """Lanes, entities and commits of one worker. Every method runs on the event loop unless it says otherwise."""
+
+    def __init__(
+        self,
+        declared: Declaration,
+        concurrency: int,
+        planner: Planner,
+        codec: JsonCodec,
+        store: Store,
+        tally: int,
+        clock: Clock,
+        witness: Witness | None,
+    ) -> None:
+        self.declared = declared
+        self._concurrency = concurrency
+        self._planner = planner
+        self._codec = codec
+        self._store = store
+        self._tally = tally
+        self._clock = clock
+        self._witness = witness
+        self._lanes = Lanes()
+        self._cache = Cache(planner.limits.cache_bytes)
+        self._timers = Timers()
+        self._changes = Changes(tally, witness)
+        self._decided: list[Slice] = []
+        self._redo: list[Event] = []
+        self._draining: dict[str, int] = {}
+        self._open: dict[int, tuple[Unit, Slice, int]] = {}
+        self._fences: dict[Partition, int] = {}
+        self._epoch = 0
+        self._confirmed_at = time.monotonic()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._committing = False
+        self._paused_s = 0.0
+        self._stopping = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._keeper = ThreadPoolExecutor(1, "inorder-store")
+        self.on_settled: Callable[[list[Unit]], None] = lambda units: None
+        self.on_lost: Callable[[set[Partition]], None] = lambda partitions: None
+        self.on_failure: Callable[[BaseException], None] = lambda error: None
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Before the loop runs."""
+        self._loop = loop
+        self._calls = Calls(self.declared, self._concurrency, loop, self._returned)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is queued, running or not committed, or an event waits for its retry. From any thread."""
+        running = self._lanes.queued or self._calls.running or self._tasks or self._committing
+        return bool(running or self._changes or self._timers.urgent or self._draining)
+
+    # Taking in.
+
+    def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting]) -> None:
+        """The partitions that are ours now, and how keys of new ones wait."""
+        self._fences = dict(fences)
+        self._confirmed_at = time.monotonic()
+        self._note_waits(due)
+
+    def take_in(self, jobs: list[Job]) -> None:
+        """New deliveries."""
+        self._spawn(self._load(jobs))
+
+    async def _load(self, jobs: list[Job]) -> None:
+        await self._entities({event.key for job in jobs for event in job.events})
+        now = self._clock.now()
+        for job in jobs:
+            for unit, piece in job.pieces:
+                self._open[id(piece)] = (unit, piece, unit.events)
+            for found in job.malformed:
+                self._planner.malformed(found, self._changes, now)
+                self._decided.append(found.slice)
+            for event in self._sorted(job):
+                self._lanes.add(event)
+        self.go()
+
+    def _sorted(self, job: Job) -> Iterable[Event]:
+        """What came out of order in one poll need not be held in the store: its lane may as well start in order."""
+        if self._planner.guard.order is not Order.STRICT:
+            return job.events
+        return sorted(job.events, key=lambda event: event.version)
+
+    async def _entities(self, keys: Iterable[str]) -> None:
+        """Read the entities that are not known into the cache."""
+        _, missing = self._cache.find(keys)
+        if not missing:
+            return
+        epoch = self._epoch
+        loaded = await self._ask(partial(self._store.load, missing))
+        if epoch != self._epoch:
+            return
+        _, missing = self._cache.find(missing)
+        for key in missing:
+            self._cache.keep(loaded.get(key) or Entity(key, self._planner.guard.baseline))
+
+    # Running.
+
+    def go(self) -> None:
+        """Start what may start, and commit what is decided."""
+        if not self._paused_s and not self._stopping and self._lanes.queued:
+            if time.monotonic() - self._confirmed_at > CONFIRM_EVERY_S:
+                self._confirmed_at = time.monotonic()
+                self._spawn(self._confirm())
+            else:
+                self._start()
+        if not self._committing and self._changes:
+            self._committing = True
+            self._spawn(self._commit())
+
+    def _start(self) -> None:
+        now = self._clock.now()
+        unknown: list[Event] = []
+        while self._calls.running < self._concurrency:
+            events = self._lanes.start(self.declared.batch)
+            if not events:
+                break
+            entities, _ = self._cache.find((events[0].key,))
+            if not entities:
+                unknown += events
+                continue
+            self._decide(entities[events[0].key], events, now)
+        if unknown:
+            self._spawn(self._load_again(unknown))
+
+    def _decide(self, entity: Entity, events: list[Event], now: float) -> None:
+        """Call the handler with the first of `events`, and with those that may follow it in the same call."""
+        first = events[0]
+        if not self._planner.admit(entity, first, self._changes, now):
+            self._note(first)
+            self._look_ahead(entity, now)
+            self._lanes.put_back(entity.key, events[1:])
+            return
+        count = 1
+        while count < len(events) and self._planner.follows(entity, events[count - 1], events[count]):
+            count += 1
+        waiting = entity.waiting
+        again = waiting is not None and waiting.version == first.version
+        attempt = 1 + (waiting.attempts if again and waiting else 0)
+        fence = self._fences.get(first.slice.partition, 0)
+        self._lanes.keep_back(entity.key, events[count:])
+        self._calls.start(Run(entity, events[:count], self._epoch, attempt, fence))
+
+    async def _load_again(self, events: list[Event]) -> None:
+        """The cache has let go of these entities while their events were queued."""
+        by_key: dict[str, list[Event]] = {}
+        for event in events:
+            by_key.setdefault(event.key, []).append(event)
+        await self._entities(by_key)
+        for key, found in by_key.items():
+            self._lanes.put_back(key, found)
+        self.go()
+
+    def _returned(self, runs: list[Run]) -> None:
+        """Handlers returned or raised."""
+        for run in runs:
+            if self._over(run):
+                self._lanes.finish(run.entity.key)
+        self.go()
+
+    def _over(self, run: Run) -> bool:
+        """Note what a run came to. Returns whether its lane may go on; else its events were put back."""
+        key, now = run.entity.key, self._clock.now()
+        if run.epoch != self._epoch:
+            # Decided on knowledge that turned out old: the guard must look again.
+            self._lanes.put_back(key, run.events)
+            return False
+        rest = run.events
+        if run.error is None:
+            for event in rest:
+                self._planner.applied(run.entity, event, self._changes)
+                self._note(event)
+        else:
+            try:
+                self._planner.failed(run.entity, rest[0], run.error, self._changes, now)
+            except Outage as outage:
+                self._lanes.put_back(key, rest)
+                self._pause(str(outage))
+                return False
+            self._note(rest[0])
+            if len(rest) > 1:
+                self._lanes.put_back(key, rest[1:])
+        self._look_ahead(run.entity, now)
+        return run.error is None or len(rest) == 1
+
+    def _note(self, event: Event) -> None:
+        """`event` is decided; its delivery is settled with the next commit."""
+        self._redo.append(event)
+        if event.receiver is None:
+            self._decided.append(event.slice)
+            return
+        left = self._draining.get(event.key, 0) - 1
+        if left > 0:
+            self._draining[event.key] = left
+        else:
+            self._draining.pop(event.key, None)
+
+    def _look_ahead(self, entity: Entity, now: float) -> None:
+        if entity.key not in self._draining:
+            self._planner.look_ahead(entity, self._changes, now)
+
+    def watch(self, limit_s: float) -> None:
+        """Give up on handlers that have been running for longer than `limit_s`."""
+        late = self._calls.late(limit_s)
+        for run in late:
+            log.error("key %s version %d: the handler hangs", run.entity.key, run.events[0].version)
+            run.error = HandlerTimeout(f"ran for more than {limit_s:g} s")
+        if late:
+            self._returned(late)
+
+    # Waking keys.
+
+    def _note_waits(self, waits: Mapping[str, Waiting | None]) -> None:
+        self._timers.note(waits)
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        delay_s = self._timers.next() - self._clock.now()
+        if delay_s < float("inf"):
+            self._alarm = self._loop.call_later(max(0.0, min(delay_s, 60.0)), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        keys = [key for key in self._timers.take(self._clock.now()) if key not in self._draining]
+        for key in keys:
+            self._draining[key] = 0
+        if keys and not self._stopping:
+            self._spawn(self._wake(keys))
+        self._note_waits({})
+
+    async def _wake(self, keys: list[str]) -> None:
+        await self._entities(keys)
+        now = self._clock.now()
+        found, _ = self._cache.find(keys)
+        for key in keys:
+            self._draining.pop(key, None)
+            entity = found.get(key)
+            if entity is None or not self._planner.wake(entity, self._changes, now):
+                continue
+            self._draining[key] = 0
+            epoch = self._epoch
+            rows = await self._ask(partial(self._store.held, key, HELD_AT_ONCE))
+            if epoch != self._epoch:
+                continue
+            events = [read_back(self._codec, row, self._calls.barred) for row in rows if row.version in entity.held]
+            self._draining[key] = len(events)
+            if not events:
+                del self._draining[key]
+            for event in events:
+                self._lanes.add(event)
+        self.go()
+
+    # Committing.
+
+    async def _commit(self) -> None:
+        changes, decided, redo = self._changes, self._decided, self._redo
+        self._changes, self._decided, self._redo = Changes(self._tally, self._witness), [], []
+        fences: dict[Partition, int] = {}
+        for piece in decided:
+            entry = self._open.get(id(piece))
+            if entry is not None:
+                fences[entry[0].partition] = entry[0].fence
+        rows = changes.rows(lambda entity: None)
+        try:
+            await self._ask(partial(self._write, rows, changes, fences))
+        except Mismatch as error:
+            log.info("%s; decided again", error)
+            self._decide_again(redo, set())
+        except Fenced as error:
+            log.warning("%s; its events are left to the new owner", error)
+            self._decide_again(redo, set(error.partitions))
+        else:
+            self._note_waits(changes.waits)
+            self._settle(decided)
+        finally:
+            self._committing = False
+        self.go()
+
+    def _write(self, rows: list[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
+        with self._store.transaction() as tx:
+            tx.write(rows, changes, fences)
+
+    def _settle(self, decided: list[Slice]) -> None:
+        settled: list[Unit] = []
+        for piece in decided:
+            entry = self._open.get(id(piece))
+            if entry is None:
+                continue
+            unit, kept, left = entry
+            if left == 1:
+                del self._open[id(piece)]
+                settled.append(unit)
+            else:
+                self._open[id(piece)] = (unit, kept, left - 1)
+        self._confirmed_at = time.monotonic()
+        if settled:
+            self.on_settled(settled)
+
+    def _decide_again(self, redo: list[Event], lost: set[Partition]) -> None:
+        """Nothing of a commit was written: forget what was known, and let the guard look at its events again.
+
+        Those that come back from the store are read anew, with whatever else waits for their keys.
+        """
+        self._epoch += 1
+        self._cache.clear()
+        redo = redo + self._redo
+        self._changes, self._decided, self._redo = Changes(self._tally, self._witness), [], []
+        waking = {event.key for event in redo if event.receiver is not None} | set(self._draining)
+        self._draining.clear()
+        self._lanes.drop(lambda event: event.receiver is not None or event.slice.partition in lost)
+        if lost:
+            self._forget(lost)
+            self.on_lost(lost)
+        self._note_waits({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE) for key in waking})
+        again = [event for event in redo if event.receiver is None and event.slice.partition not in lost]
+        for event in again:
+            self._lanes.add(event)
+        self._spawn(self._entities({event.key for event in again}))
+
+    async def _confirm(self) -> None:
+        try:
+            await self._ask(partial(self._write, [], Changes(self._tally), dict(self._fences)))
+        except Fenced as error:
+            log.warning("%s; its events are left to the new owner", error)
+            self._decide_again([], set(error.partitions))
+        self._confirmed_at = time.monotonic()
+        self.go()
+
+    # Letting go.
+
+    def _forget(self, partitions: set[Partition]) -> None:
+        for partition in partitions:
+            self._fences.pop(partition, None)
+        self._open = {at: entry for at, entry in self._open.items() if entry[0].partition not in partitions}
+
+    async def drop(self, partitions: set[Partition]) -> None:
+        """Forget what is queued of these partitions, and wait for what runs and for its commit."""
+        self._lanes.drop(lambda event: event.receiver is None and event.slice.partition in partitions)
+        while self._committing or self._changes or self._calls.of(partitions):
+            await asyncio.sleep(0.005)
+        self._forget(partitions)
+
+    async def finish(self) -> None:
+        """Finish what runs, start nothing more, and commit."""
+        self._stopping = True
+        self._lanes.drop(lambda event: True)
+        while self._committing or self._changes or self._calls.running:
+            await asyncio.sleep(0.005)
+
+    def close(self) -> None:
+        """After the loop has ended. From any thread."""
+        self._calls.close()
+        self._keeper.submit(self._store.close)
+        self._keeper.shutdown(wait=True)
+
+    # Patience.
+
+    async def _ask(self, question: Callable[[], Answer]) -> Answer:
+        """Have the store's thread do something, again and again while the store is away."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                answer = await self._loop.run_in_executor(self._keeper, question)
+            except Unreachable as error:
+                log.error("paused: %s", error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            else:
+                return answer
+
+    def _pause(self, why: str) -> None:
+        """Something that the handler needs is down: start nothing for a while."""
+        if self._paused_s:
+            return
+        log.error("paused: %s", why)
+        self._paused_s = FIRST_PAUSE_S
+        self._loop.call_later(self._paused_s, self._resume)
+
+    def _resume(self) -> None:
+        self._paused_s = 0.0
+        self.go()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.on_failure(error)

@@ -1,0 +1,72 @@
+"""Threads that run handlers, and can be left behind when one of them hangs."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+
+class Left(BaseException):
+    """Thrown into a thread that was left behind, so that it ends as soon as it can."""
+
+
+Task = Callable[[], None]
+
+
+class Pool:
+    """Up to `most` threads, started when they are needed. Tasks must not raise."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self._threads: set[threading.Thread] = set()
+        self._open = 0
+        self._lock = threading.Lock()
+
+    def submit(self, task: Task) -> None:
+        """Run `task` in one of the threads."""
+        with self._lock:
+            self._open += 1
+            if self._open > len(self._threads) and len(self._threads) < self._most:
+                self._start()
+        self._tasks.put(task)
+
+    def leave(self, thread: threading.Thread) -> None:
+        """Do without a thread that hangs. It is told to end, which it does when it next runs Python code."""
+        with self._lock:
+            if thread not in self._threads:
+                return
+            self._threads.discard(thread)
+            self._open -= 1
+            self._start()
+        if thread.ident is not None:
+            ident, error = ctypes.c_ulong(thread.ident), ctypes.py_object(Left)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
+
+    def close(self) -> None:
+        """Let the threads end when they are through. Does not wait for them."""
+        with self._lock:
+            for _ in self._threads:
+                self._tasks.put(None)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="inorder-handler", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        me: Any = threading.current_thread()
+        try:
+            while me in self._threads:
+                task = self._tasks.get()
+                if task is None:
+                    return
+                task()
+                with self._lock:
+                    if me in self._threads:
+                        self._open -= 1
+        except Left:
+            return
