@@ -1,0 +1,217 @@
+"""What a Kafka source knows of the partitions it owns.
+
+How far each was given out and committed, which are paused, and the messages that arrived for paused ones. It never
+talks to a broker.
+
+Pausing is done here rather than in librdkafka, whose `pause` throws away what it has fetched and whose `resume` waits
+until the fetch request under way has come back: half a second each time. So messages of a paused partition are set
+aside, and librdkafka pauses ("halts") a partition only when that takes more than a little memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+
+from confluent_kafka import Message
+
+from inorder.core.event import Partition, Record, Slice
+
+MOST_ASIDE = 10_000
+"""How many messages of paused partitions are set aside before these are halted."""
+MOST_ASIDE_BYTES = 16 * 1024 * 1024
+"""The same in bytes of values."""
+
+_number: Callable[[Message], int | None] = Message.partition
+_value: Callable[[Message], bytes | None] = Message.value
+
+
+class Owned:
+    """One partition of ours."""
+
+    __slots__ = ("confirmed", "given", "partition", "requested")
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self.given: int | None = None
+        """The offset after the last record given out; None if none was."""
+        self.requested: int | None = None
+        """The last offset the worker asked to commit."""
+        self.confirmed: int | None = None
+        """The last offset the broker confirmed."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that was given out is committed, and the broker has said so."""
+        return self.given is None or self.given == self.requested == self.confirmed
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether a commit was asked for that the broker has not confirmed."""
+        return self.requested is not None and self.requested != self.confirmed
+
+
+class Assignment:
+    """The partitions we own, by number."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self._owned: dict[int, Owned] = {}
+        self._aside: dict[int, list[Message]] = {}
+        self._aside_count = 0
+        self._aside_bytes = 0
+        self.paused: set[int] = set()
+        """Owned partitions whose records the worker does not want now."""
+        self.halted: set[int] = set()
+        """Partitions that librdkafka was told to pause. It remembers that of partitions that went and came back."""
+
+    def __iter__(self) -> Iterator[Owned]:
+        return iter(self._owned.values())
+
+    def __len__(self) -> int:
+        return len(self._owned)
+
+    def add(self, numbers: Iterable[int]) -> list[Partition]:
+        """These are ours from now on, and not paused. Returns those that were not ours before."""
+        fresh = [Owned(Partition(self._topic, number)) for number in numbers if number not in self._owned]
+        self._owned.update((owned.partition.number, owned) for owned in fresh)
+        return [owned.partition for owned in fresh]
+
+    def get(self, number: int) -> Owned | None:
+        """The partition of that number, if we own it."""
+        return self._owned.get(number)
+
+    def find(self, partition: Partition) -> Owned | None:
+        """That partition, if we own it."""
+        return self._owned.get(self._number(partition))
+
+    def those(self, numbers: Iterable[int]) -> list[Owned]:
+        """Those of these that we own."""
+        return [self._owned[number] for number in numbers if number in self._owned]
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        """These are not ours any more; what was set aside of them is dropped."""
+        for number in numbers:
+            self._owned.pop(number, None)
+            self.paused.discard(number)
+            self._take_aside(number)
+
+    def drop_aside(self) -> None:
+        """Forget everything that was set aside: it will be fetched again."""
+        for number in list(self._aside):
+            self._take_aside(number)
+
+    @property
+    def all_paused(self) -> bool:
+        """Whether nothing may be given out, of anything we own."""
+        return len(self.paused) == len(self._owned) > 0
+
+    def has_aside(self, number: int) -> bool:
+        """Whether messages of that partition are set aside."""
+        return number in self._aside
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether more is set aside than should be."""
+        return self._aside_count > MOST_ASIDE or self._aside_bytes > MOST_ASIDE_BYTES
+
+    def give(self, messages: list[Message]) -> list[Slice]:
+        """One slice for each partition of ours in `messages`; those of paused partitions are set aside."""
+        runs: dict[int, list[Message]] = {}
+        for number, run in groupby(messages, _number):
+            if number in runs:
+                runs[number].extend(run)
+            elif number is not None:
+                runs[number] = list(run)
+        slices = []
+        for number, found in runs.items():
+            owned = self._owned.get(number)
+            if owned is None:
+                continue  # revoked in the very call that fetched it
+            if number in self.paused or number in self._aside:
+                self._set_aside(number, found)
+            else:
+                slices.append(_slice(owned, found))
+        return slices
+
+    def set_aside(self, messages: Iterable[Message]) -> None:
+        """Keep these for later, if they are of partitions of ours."""
+        for message in messages:
+            number = message.partition()
+            if number in self._owned:
+                self._set_aside(number, [message])
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Set aside what arrives for these, if they are ours."""
+        self.paused.update(number for number in map(self._number, partitions) if number in self._owned)
+
+    def resume(self, partitions: Iterable[Partition]) -> set[int]:
+        """Give these out again. Returns the numbers of those that are ours."""
+        resumed = {number for number in map(self._number, partitions) if number in self._owned}
+        self.paused -= resumed
+        return resumed
+
+    def _set_aside(self, number: int, messages: list[Message]) -> None:
+        self._aside.setdefault(number, []).extend(messages)
+        self._aside_count += len(messages)
+        self._aside_bytes += sum(map(len, messages))
+
+    def give_aside(self, most: int) -> list[Slice]:
+        """Up to `most` of the messages that were set aside and may be given out now."""
+        if not self._aside:
+            return []
+        slices = []
+        for number in [number for number in self._aside if number not in self.paused]:
+            messages = self._take_aside(number)
+            if messages[most:]:
+                self._set_aside(number, messages[most:])
+            slices.append(_slice(self._owned[number], messages[:most]))
+            most -= len(slices[-1])
+            if not most:
+                break
+        return slices
+
+    def _number(self, partition: Partition) -> int:
+        return partition.number if partition.topic == self._topic else -1
+
+    def _take_aside(self, number: int) -> list[Message]:
+        messages = self._aside.pop(number, [])
+        self._aside_count -= len(messages)
+        self._aside_bytes -= sum(map(len, messages))
+        return messages
+
+
+def _slice(owned: Owned, messages: list[Message]) -> Slice:
+    owned.given = _offset(messages[-1]) + 1
+    values = list(map(_value, messages))
+    return Slice(owned.partition, messages, values, owned.given, _record, _offset)
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset
+
+
+def _record(message: Message) -> Record:
+    topic, number = message.topic(), message.partition()
+    assert topic is not None
+    assert number is not None
+    kind, timestamp_ms = message.timestamp()
+    return Record(
+        partition=Partition(topic, number),
+        offset=_offset(message),
+        key=message.key(),
+        value=message.value(),
+        headers=tuple((name, _bytes(value)) for name, value in _headers(message)),
+        timestamp_ms=timestamp_ms if kind else None,
+    )
+
+
+def _headers(message: Message) -> list[tuple[str, str | bytes | None]]:
+    found = message.headers()
+    return list(found.items()) if isinstance(found, dict) else list(found or ())
+
+
+def _bytes(value: str | bytes | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""

@@ -1,0 +1,92 @@
+"""The commits of a Kafka source: sent without waiting, confirmed later, sent again if refused.
+
+A commit for a partition that is not ours is counted and passed over, never an error. Nothing is committed that was
+not asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from inorder.core.event import Partition
+from inorder.sources.kafka_assignment import Assignment, Owned
+
+RETRY_S = 0.2
+"""How long a refused commit rests before it is sent again."""
+
+_log = logging.getLogger(__name__)
+
+
+class Commits:
+    """What was asked to be committed, and what the broker made of it. `confirm` is librdkafka's `on_commit`."""
+
+    def __init__(self, owned: Assignment) -> None:
+        self._owned = owned
+        self._retry_at = 0.0
+        self.ignored = 0
+        """Commits of partitions that were not ours (any more)."""
+        self.refused = 0
+        """Commits that the broker refused. Those of partitions that are still ours are sent again."""
+
+    def ask(self, offsets: Mapping[Partition, int]) -> list[Owned]:
+        """Note what is settled. Returns the partitions that are ours."""
+        changed = []
+        for partition, offset in offsets.items():
+            owned = self._owned.find(partition)
+            if owned is None:
+                self.ignored += 1
+                _log.debug("ignored a commit of %s at %d: not ours", partition, offset)
+            else:
+                owned.requested = offset
+                changed.append(owned)
+        return changed
+
+    def send(self, consumer: Consumer, changed: Sequence[Owned]) -> None:
+        """Commit what was asked for these, without waiting."""
+        if changed:
+            try:
+                consumer.commit(offsets=_offsets(changed), asynchronous=True)
+            except (KafkaException, RuntimeError) as error:
+                self._refuse(str(error))
+
+    def send_and_wait(self, consumer: Consumer, changed: Sequence[Owned]) -> None:
+        """Commit what was asked for these, unless it is known to be committed already."""
+        if waiting := [owned for owned in changed if owned.unconfirmed]:
+            try:
+                done = consumer.commit(offsets=_offsets(waiting), asynchronous=False)
+            except (KafkaException, RuntimeError) as error:
+                self._refuse(str(error))
+            else:
+                self.confirm(None, done or [])
+
+    def send_again(self, consumer: Consumer) -> None:
+        """Send what was refused once more, when it has rested."""
+        if self._retry_at and time.monotonic() >= self._retry_at:
+            self._retry_at = 0.0
+            self.send(consumer, [owned for owned in self._owned if owned.unconfirmed])
+
+    def confirm(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        """The broker's answer."""
+        for partition in partitions:
+            owned = self._owned.get(partition.partition)
+            if refusal := partition.error or error:
+                self._refuse(f"{partition.topic}/{partition.partition}: {refusal.str()}")
+            elif owned is not None:
+                owned.confirmed = partition.offset
+
+    def _refuse(self, what: str) -> None:
+        self.refused += 1
+        self._retry_at = time.monotonic() + RETRY_S
+        _log.debug("commit refused: %s", what)
+
+
+def _offsets(changed: Sequence[Owned]) -> list[TopicPartition]:
+    return [
+        TopicPartition(owned.partition.topic, owned.partition.number, owned.requested)
+        for owned in changed
+        if owned.requested is not None
+    ]
