@@ -34,9 +34,7 @@ class EmbeddedSource:
     `EmbeddedSource.from_url` takes the same from a URL.
     """
 
-    def __init__(
-        self, path: str | Path, topic: str, group: str, session_timeout_s: float = SESSION_TIMEOUT_S
-    ) -> None:
+    def __init__(self, path: str | Path, topic: str, group: str, session_timeout_s: float = SESSION_TIMEOUT_S) -> None:
         self._file = EmbeddedFile(path)
         try:
             self._topic = find_topic(self._file, topic)
@@ -98,15 +96,18 @@ class EmbeddedSource:
     def close(self) -> None:
         """Leave the group. Partitions are revoked first."""
         listener, self._listener = self._listener, None
-        if listener is not None:
-            partitions = [log.partition for log in self._logs.values()]
+        partitions = [log.partition for log in self._logs.values()]
+        try:
+            if listener is None:
+                return
             if partitions and self._member.alive():
                 listener.revoked(partitions)
             elif partitions:
                 listener.lost(partitions)
             self._logs.clear()
             self._member.leave()
-        self._file.close()
+        finally:
+            self._file.close()
 
     def _keep_up(self) -> None:
         """Heartbeat when it is due, and follow what changed in the group."""
@@ -118,21 +119,22 @@ class EmbeddedSource:
         listener = self._listener
         if listener is None:
             raise RuntimeError("subscribe first")
-        standing = self._member.sync()
+        standing = self._member.sync(self._logs.keys())
         if standing.lost:
-            lost = self._drop(list(self._logs))
-            if lost:
+            if lost := self._drop(list(self._logs)):
                 listener.lost(lost)
             self._member.join()
-            standing = self._member.sync()
+            standing = self._member.sync(())
         if standing.release:
-            listener.revoked([self._logs[log].partition for log in standing.release])
-            self._drop(standing.release)
+            held = [log for log in standing.release if log in self._logs]
+            if held:
+                listener.revoked([self._logs[log].partition for log in held])
+                self._drop(held)
             self._member.release(standing.release)
         if standing.claims:
             logs = [_Log(self._name, claim) for claim in standing.claims]
-            self._logs.update((log.id, log) for log in logs)
             listener.assigned([log.partition for log in logs])
+            self._logs.update((log.id, log) for log in logs)
 
     def _drop(self, logs: list[int]) -> list[Partition]:
         partitions = [self._logs.pop(log).partition for log in logs]

@@ -90,9 +90,7 @@ class EmbeddedBroker:
     def _choose(self, topic: str, key: bytes | None, partition: int | None, partitions: int) -> int:
         if partition is not None:
             if not 0 <= partition < partitions:
-                raise UsageError(
-                    f"topic {topic!r} has no partition {partition}: it has 0 to {partitions - 1}"
-                )
+                raise UsageError(f"topic {topic!r} has no partition {partition}: it has 0 to {partitions - 1}")
             return partition
         if key is not None:
             return partition_for(key, partitions)

@@ -50,9 +50,7 @@ class EmbeddedFile:
                 f"`inorder produce FILE --to embedded://{self.path}/TOPIC --key FIELD`"
             )
         if not self.path.parent.is_dir():
-            raise Unreachable(
-                f"cannot create an embedded broker at {self.path}: {self.path.parent} is no directory"
-            )
+            raise Unreachable(f"cannot create an embedded broker at {self.path}: {self.path.parent} is no directory")
         mode = "rwc" if create else "rw"
         try:
             self._connection = sqlite3.connect(
@@ -62,10 +60,14 @@ class EmbeddedFile:
                 isolation_level=None,
                 check_same_thread=False,  # called from one thread at a time, not always the same
             )
-            self._prepare(create)
-            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
         except sqlite3.Error as error:
             raise Unreachable(f"cannot open the embedded broker at {self.path}: {error}") from error
+        try:
+            self._prepare(create)
+            self._try(f"PRAGMA synchronous = {synchronous}")
+        except BaseException:
+            self._connection.close()
+            raise
 
     def _prepare(self, create: bool) -> None:
         if create and self._pragma("application_id") == 0 and not self._pragma("schema_version"):
@@ -76,9 +78,7 @@ class EmbeddedFile:
                     for statement in schema.split(";\n"):
                         self._connection.execute(statement)
         if self._pragma("application_id") != APPLICATION_ID:
-            raise UsageError(
-                f"{self.path} is not an embedded broker: name another file, or one that is not there yet"
-            )
+            raise UsageError(f"{self.path} is not an embedded broker: name another file, or one that is not there yet")
         if (version := self._pragma("user_version")) != SCHEMA_VERSION:
             raise UsageError(
                 f"{self.path} has schema {version}, and this inorder knows {SCHEMA_VERSION}: "
@@ -127,17 +127,22 @@ class EmbeddedFile:
         self._try("BEGIN IMMEDIATE")
         try:
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if _is_trouble(error):
+                raise Unreachable(f"the embedded broker at {self.path}: {error}") from error
             raise
-        self._try("COMMIT")
 
     def _try(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         give_up_at = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 return self._connection.execute(statement, parameters)
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
+                if not _is_trouble(error):
+                    raise
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                     raise Unreachable(f"the embedded broker at {self.path}: {error}") from error
                 if time.monotonic() > give_up_at:
@@ -149,3 +154,8 @@ class EmbeddedFile:
     def close(self) -> None:
         """Close the connection. Closing twice is harmless."""
         self._connection.close()
+
+
+def _is_trouble(error: BaseException) -> bool:
+    """Whether it is the file's fault (locked, full, damaged, not a database) and not the caller's."""
+    return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)

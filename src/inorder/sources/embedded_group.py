@@ -8,7 +8,7 @@ takes it. A member never takes what another one still owns.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from inorder.sources.embedded_assignment import assign
@@ -68,16 +68,20 @@ class Member:
 
     def sync_in_s(self) -> float:
         """How long until the next `sync` is due."""
-        return self._next_sync_at - self._now()
+        return self._next_sync_at - time.monotonic()
 
     def changed(self) -> bool:
         """Whether anything about the group has changed since the last `sync`. One cheap read."""
         generation: int = self._file.value("generation", self.group)
         return generation != self._generation
 
-    def sync(self) -> Standing:
-        """Give a heartbeat, spread the partitions, and claim those of ours that are free."""
-        self._next_sync_at = self._now() + self._session_timeout_s / SYNCS_PER_SESSION
+    def sync(self, known: Collection[int]) -> Standing:
+        """Give a heartbeat, spread the partitions, and claim those of ours that are free.
+
+        `known` are the logs that the caller holds. What is ours and not known, as after an error in between,
+        is claimed again.
+        """
+        self._next_sync_at = time.monotonic() + self._session_timeout_s / SYNCS_PER_SESSION
         with self._file.write():
             if not self._heartbeat():
                 return Standing(True, [], [])
@@ -98,7 +102,7 @@ class Member:
             for log, number, owner, _, committed in shares:
                 if owner == self._id and targets[log] != self._id:
                     release.append(log)
-                elif owner is None and targets[log] == self._id:
+                elif owner in (None, self._id) and targets[log] == self._id and log not in known:
                     claims.append(Claim(log, number, committed))
             self._file.execute_many("claim", [(self._id, self.group, claim.log) for claim in claims])
             self._generation = self._file.value("generation", self.group)

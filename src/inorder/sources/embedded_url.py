@@ -34,9 +34,7 @@ def parse(url: str, known: Collection[str]) -> Location:
         raise UsageError(f"{url!r} names no embedded topic: write {_FORM}")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     if unknown := sorted(options.keys() - set(known)):
-        raise UsageError(
-            f"{url!r} has the unknown option {unknown[0]!r}: it takes {', '.join(sorted(known))}"
-        )
+        raise UsageError(f"{url!r} has the unknown option {unknown[0]!r}: it takes {', '.join(sorted(known))}")
     return Location(Path(unquote(path)), unquote(topic), options)
 
 
@@ -47,9 +45,7 @@ def seconds(options: dict[str, str], name: str, default: float) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise UsageError(
-            f"{name}={options[name]} is no time: write a number of seconds, such as {name}={default:g}"
-        )
+        raise UsageError(f"{name}={options[name]} is no time: write a number of seconds, such as {name}={default:g}")
     return value
 
 

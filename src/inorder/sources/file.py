@@ -84,7 +84,7 @@ class FileSource:
         if self._assigned and self._listener is not None:
             self._listener.revoked([self._partition])
         self._listener = None
-        self._lines.stopped.set()
+        self._lines.stop()
 
 
 def _open(name: str) -> int:
@@ -132,6 +132,12 @@ class _Lines(threading.Thread):
             self._over = True
         return self._over
 
+    def stop(self) -> None:
+        """Read no more. A read that blocks is left behind: the thread ends with the process."""
+        if self.ident is None and not self.stopped.is_set():
+            os.close(self._descriptor)  # never started
+        self.stopped.set()
+
     def run(self) -> None:
         try:
             self._read()
@@ -155,9 +161,7 @@ class _Lines(threading.Thread):
     def _numbered(self, lines: list[bytes]) -> list[tuple[int, bytes]]:
         start = self._number + 1
         self._number += len(lines)
-        return [
-            (number, line.removesuffix(b"\r")) for number, line in enumerate(lines, start) if line.strip()
-        ]
+        return [(number, line.removesuffix(b"\r")) for number, line in enumerate(lines, start) if line.strip()]
 
     def _put(self, chunk: list[tuple[int, bytes]] | OSError | None) -> None:
         while chunk != [] and not self.stopped.is_set():
