@@ -265,10 +265,11 @@ class KafkaSource:
         """Whether the whole group has committed everything up to the end of every partition."""
         if not all(owned.settled for owned in self._owned):
             return False
-        self._commit_past_markers()
+        self._pass_markers()
+        self._commits.send_and_wait(self._consumer, list(self._owned))
         return self._end.reached()
 
-    def _commit_past_markers(self) -> None:
+    def _pass_markers(self) -> None:
         """Transaction markers take offsets too. Once everything before them is settled, so are they."""
         past = {}
         for owned in self._owned:
@@ -277,7 +278,7 @@ class KafkaSource:
                 position = self._consumer.position(where)[0].offset
                 if position >= 0 and position != owned.given:
                     past[owned.partition] = owned.given = position
-        self.commit(past)
+        self._commits.ask(past)
 
 
 def _settings(bootstrap: str, group: str, options: Mapping[str, str]) -> kafka_url.Settings:

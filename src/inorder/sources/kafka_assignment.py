@@ -42,8 +42,8 @@ class Owned:
 
     @property
     def settled(self) -> bool:
-        """Whether all that was given out is committed, and the broker has said so."""
-        return self.given is None or self.given == self.requested == self.confirmed
+        """Whether a commit was asked for of all that was given out."""
+        return self.given is None or self.given == self.requested
 
     @property
     def unconfirmed(self) -> bool:

@@ -20,25 +20,20 @@ UNKNOWN_LIMIT_S = 2.0
 """How long a topic may be unknown: a new one takes a moment to be known to every broker."""
 
 _TRY_S = 1.0
+
 _REFUSALS = {
     KafkaError._AUTHENTICATION,
     KafkaError._SSL,
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError.UNSUPPORTED_SASL_MECHANISM,
 }
-_FORBIDDEN = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-}
-
 _log = logging.getLogger(__name__)
 
 
 class Client(Protocol):
     """What librdkafka's consumer and producer have in common."""
 
-    def list_topics(self, topic: str, timeout: float) -> ClusterMetadata: ...
+    def list_topics(self, *, timeout: float) -> ClusterMetadata: ...
     def poll(self, timeout: float) -> Any: ...
 
 
@@ -68,18 +63,19 @@ class Failures:
             self.last = error
 
 
-def find_topic(client: Client, bootstrap: str, topic: str, failures: Failures) -> TopicMetadata | None:
+def find_topic(
+    client: Client, bootstrap: str, topic: str, failures: Failures, patience_s: float = UNKNOWN_LIMIT_S
+) -> TopicMetadata | None:
     """The topic's partitions, or None if the cluster has no such topic. `Unreachable` if it gives no answer."""
     started = time.monotonic()
     while True:
-        found = _ask(client, topic)
+        answer = _ask(client)
         waited = time.monotonic() - started
-        if found is not None:
-            if found.error is None and found.partitions:
+        if answer is not None:
+            found = answer.topics.get(topic)
+            if found is not None and found.error is None and found.partitions:
                 return found
-            if found.error is not None and found.error.code() in _FORBIDDEN:
-                raise Unreachable(f"Kafka at {bootstrap} does not let us use topic {topic}: {found.error.str()}")
-            if waited > UNKNOWN_LIMIT_S:
+            if waited > patience_s:
                 return None
             time.sleep(0.1)
         client.poll(0)  # runs error_cb
@@ -92,7 +88,7 @@ def find_topic(client: Client, bootstrap: str, topic: str, failures: Failures) -
 
 def no_topic(bootstrap: str, topic: str) -> UsageError:
     """The error for a topic that is not there."""
-    return UsageError(f"Kafka at {bootstrap} has no topic {topic}: create it, or check the URL")
+    return UsageError(f"Kafka at {bootstrap} shows us no topic {topic}: create it, or check the URL")
 
 
 def bad_option(error: KafkaException | TypeError | ValueError) -> UsageError:
@@ -101,9 +97,10 @@ def bad_option(error: KafkaException | TypeError | ValueError) -> UsageError:
     return UsageError(f"the Kafka URL: {reason.str() if isinstance(reason, KafkaError) else reason}")
 
 
-def _ask(client: Client, topic: str) -> TopicMetadata | None:
+def _ask(client: Client) -> ClusterMetadata | None:
     try:
-        return client.list_topics(topic, timeout=_TRY_S).topics.get(topic)
+        # All topics: to be asked for one by name, a broker may create it.
+        return client.list_topics(timeout=_TRY_S)
     except KafkaException:
         return None
 
