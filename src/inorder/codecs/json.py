@@ -12,7 +12,7 @@ from zlib import crc32
 import msgspec
 
 from inorder.codecs.payload import decoder
-from inorder.core.event import MAX_VERSION, Event, Malformed, Slice
+from inorder.core.event import MAX_VERSION, Event, Malformed, Slice, fingerprint
 from inorder.declaration import POSITION, Declaration
 
 _SCALARS = (
@@ -31,41 +31,40 @@ class JsonCodec:
         self._limits = declaration.limits
         self._quotes = _quotes_without_duplicates(declaration.payload)
         self._declared = declaration
+        self._has_id = declaration.id is not None
         self._fields = _fields_getter(declaration)
 
     def read(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
         """The events of a slice, in its order, and what could not be read."""
         events: list[Event] = []
         malformed: list[Malformed] = []
+        decode, fields, quotes = self._decode, self._fields, self._quotes
+        most, longest = self._limits.event_bytes, self._limits.key_bytes // 4
         for index, value in enumerate(piece.values):
             try:
-                if value is None:
-                    raise _Unreadable("value: null")
-                event = self._event(value, piece, index)
+                if value is None or len(value) > most:
+                    raise _Unreadable(
+                        "value: null" if value is None else f"value: {len(value)} bytes, of {most} allowed"
+                    )
+                payload = decode(value)
+                # In JSON without a backslash, quotes come in pairs, two a string, and keys are strings. A flat payload
+                # with a known number of fields, and of text fields, so has a known number of quotes, unless a key
+                # comes twice.
+                if value.count(b'"') != quotes or b"\\" in value:
+                    _refuse_duplicate_keys(value)
+                key, version, event_id = fields(payload, piece, index)
+                if type(version) is not int or not 0 < version <= MAX_VERSION:
+                    raise _Unreadable(f"{self._name('version')}: {_shown(version)} is no whole number from 1 to 2^63-1")
+                if type(key) is not str or not key or len(key) > longest or "\0" in key:
+                    key = self._checked("key", key)
+                if type(event_id) is not str or not event_id or len(event_id) > longest or "\0" in event_id:
+                    event_id = self._checked("id", event_id) if self._has_id else f"crc32:{crc32(value):08x}"
+                events.append(Event(key, version, event_id, fingerprint(event_id), payload, piece, index))
             except _Unreadable as error:
                 malformed.append(Malformed(str(error), piece, index))
             except Exception as error:
                 malformed.append(Malformed(_explain(error, value or b""), piece, index))
-            else:
-                events.append(event)
         return events, malformed
-
-    def _event(self, value: bytes, piece: Slice, index: int) -> Event:
-        if len(value) > self._limits.event_bytes:
-            raise _Unreadable(f"value: {len(value)} bytes, the limit is {self._limits.event_bytes}")
-        payload = self._decode(value)
-        # In JSON without a backslash, quotes come in pairs, two a string, and keys are strings. A flat payload with a
-        # known number of fields and of text fields so has a known number of quotes, unless a key comes twice.
-        if value.count(b'"') != self._quotes or b"\\" in value:
-            _refuse_duplicate_keys(value)
-        key, version, event_id = self._fields(payload, piece, index)
-        if type(version) is not int or not 0 < version <= MAX_VERSION:
-            raise _Unreadable(f"{self._name('version')}: {_shown(version)} is not a whole number from 1 to 2^63-1")
-        if type(key) is not str or not key or len(key) > self._limits.key_bytes // 4 or "\0" in key:
-            key = self._checked("key", key)
-        if type(event_id) is not str or not event_id or "\0" in event_id:
-            event_id = self._checked("id", event_id) if self._declared.id else f"crc32:{crc32(value):08x}"
-        return Event(key, version, event_id, payload, piece, index)
 
     def _checked(self, role: str, found: Any) -> str:
         """A key or id that is not plainly right: whole numbers are taken as text, the rest is refused."""

@@ -34,6 +34,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     first_at: float
     last_at: float
+    tally: int | None = None
+    """The tally that its delivery was counted in, where that is not the writer's own."""
 
 
 class EntityRow(msgspec.Struct, frozen=True, array_like=True):
@@ -135,23 +137,22 @@ class Changes:
         if self.held.pop((key, version), None) is None:
             self.released.add((key, version))
 
-    def rows(self, encode: Callable[[Entity], bytes | None]) -> list[EntityRow]:
-        """The entities to write, in key order (so that writers never deadlock). From here on they count as written."""
+    def rows(self, encode: Callable[[Entity], bytes | None], remembered: int) -> list[EntityRow]:
+        """The entities to write, in key order (so that writers never deadlock), as written from here on.
+
+        Of each, the last `remembered` event ids are kept.
+        """
         rows: list[EntityRow] = []
-        for key in sorted(self.entities):
-            entity = self.entities[key]
-            entity.stored_state = encode(entity)
+        entities = self.entities
+        for key in sorted(entities):
+            entity = entities[key]
+            state = entity.stored_state = encode(entity)
+            recent = entity.recent
+            if len(recent) > remembered:
+                del recent[: len(recent) - remembered]
             ranges = msgspec.json.encode(entity.ranges.pairs()) if entity.ranges else b""
-            rows.append(
-                EntityRow(
-                    key,
-                    entity.revision,
-                    entity.version,
-                    ranges,
-                    entity.recent.tobytes(),
-                    entity.stored_state,
-                    entity.waiting is not None,
-                )
-            )
+            waits = entity.waiting is not None
+            rows.append(EntityRow(key, entity.revision, entity.version, ranges, recent.tobytes(), state, waits))
             entity.revision += 1
+            entity.applied.clear()
         return rows

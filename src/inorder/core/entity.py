@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from inorder.core.event import Partition
+from inorder.core.event import Event, Partition
 from inorder.core.ranges import Ranges
 
 NEVER = float("inf")
@@ -63,6 +63,7 @@ class Entity:
     """
 
     __slots__ = (
+        "applied",
         "held",
         "key",
         "ranges",
@@ -94,6 +95,8 @@ class Entity:
         self.state: Any = None
         self.stored_state = stored_state
         """The state as the store has it, or will once what is on its way is committed."""
+        self.applied: list[Event] = []
+        """What took effect since `stored_state`."""
         self.waiting = waiting
         self.held = held if held is not None else {}
         """Version to fingerprint of the events that wait in the store."""

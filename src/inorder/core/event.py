@@ -81,13 +81,14 @@ class Slice:
 class Event(msgspec.Struct, gc=False):
     """One event of one entity, read from `slice` at `index`.
 
-    `receiver` is set when it comes back from the store, where it waited, rather than from the source: the tally that
+    `fingerprint` is that of the id. `receiver` is set when it comes back from the store, where it waited, rather than from the source: the tally that
     counted its delivery, and the outcome it was counted as. A final decision gives its place in the store up.
     """
 
     key: str
     version: int
     id: str
+    fingerprint: int
     payload: Any
     slice: Slice
     index: int
@@ -97,11 +98,6 @@ class Event(msgspec.Struct, gc=False):
     def record(self) -> Record:
         """The delivery this event was read from."""
         return self.slice.record(self.index)
-
-    @property
-    def fingerprint(self) -> int:
-        """32 bits that stand for the event id where the id itself would take too much room."""
-        return fingerprint(self.id)
 
 
 class Malformed(msgspec.Struct):
@@ -120,4 +116,4 @@ class Malformed(msgspec.Struct):
 
 def fingerprint(event_id: str) -> int:
     """CRC-32 of an event id. Never 0, which stands for "no event" (a version that an operator skipped)."""
-    return crc32(event_id.encode("utf-8", "surrogatepass")) or 1
+    return crc32(event_id.encode()) or 1

@@ -105,15 +105,9 @@ class Guard:
         else:
             entity.recent.append(fingerprint)
             entity.version = max(entity.version, version)
-        if len(entity.recent) > 2 * self.remembered:
-            self.trim(entity)
 
     def skip(self, entity: Entity, version: int) -> None:
         """Note that an operator declared `version` as never to come. Under strict order the guard remembers which."""
         self.advance(entity, version, 0)
         if self.order is Order.STRICT:
             entity.ranges.add(version)
-
-    def trim(self, entity: Entity) -> None:
-        """Forget all but the last `remembered` event ids."""
-        del entity.recent[: -self.remembered or None]

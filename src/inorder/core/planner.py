@@ -6,7 +6,7 @@ its retry is due, or replayed from a dead letter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -26,8 +26,8 @@ class Effect(Protocol):
     def apply(self, entity: Entity, event: Event) -> None:
         """Let the event take effect. An exception means that it did not."""
 
-    def undo(self, entity: Entity, applied: Sequence[Event]) -> None:
-        """After a failed `apply`: make the entity what it was, with only `applied` of this batch in effect."""
+    def undo(self, entity: Entity) -> None:
+        """After a failed `apply`: make the entity what it was, its stored state with `entity.applied` in effect."""
 
 
 class Abort(BaseException):
@@ -68,65 +68,75 @@ class Planner:
         self.classify = classify
         self._strict = guard.order is Order.STRICT
 
+    def decide(
+        self,
+        entities: Mapping[str, Entity],
+        events: Sequence[Event],
+        effect: Effect,
+        changes: Changes,
+        now: float,
+    ) -> None:
+        """Decide the events of a batch, those of each entity in the order they came."""
+        aside = self._in_sequence(entities, events, effect, changes, now) if self._strict else by_key(events)
+        for key, rest in aside.items():
+            if rest:
+                self.advance(entities[key], rest, effect, changes, now)
+
+    def _in_sequence(
+        self,
+        entities: Mapping[str, Entity],
+        events: Sequence[Event],
+        effect: Effect,
+        changes: Changes,
+        now: float,
+    ) -> dict[str, list[Event]]:
+        """The common case, and the hot loop: strict order, and the event is the next one of an entity that flows.
+
+        Returns the rest, by key: from the first event of a key that needs more thought, all of its events.
+        """
+        aside: dict[str, list[Event]] = {}
+        changed, apply = changes.entities, effect.apply
+        done = 0
+        for event in events:
+            key = event.key
+            entity = entities[key]
+            version = event.version
+            if version != entity.version + 1 or entity.waiting is not None or key in aside:
+                if version <= entity.version and entity.waiting is None and key not in aside:
+                    self._refuse(event, _SETTLED[self.guard.decide(entity, event)], changes, now)
+                else:
+                    aside.setdefault(key, []).append(event)
+                continue
+            try:
+                apply(entity, event)
+            except Exception as error:
+                effect.undo(entity)
+                self.failed(entity, event, error, changes, now)
+                aside[key] = []
+                continue
+            entity.version = version
+            entity.recent.append(event.fingerprint)
+            entity.applied.append(event)
+            changed[key] = entity
+            done += 1
+            if changes.witness is not None:
+                changes.witness(event, Outcome.APPLIED)
+        if done:
+            changes.delivered(Outcome.APPLIED, done)
+        return aside
+
     def advance(self, entity: Entity, events: Sequence[Event], effect: Effect, changes: Changes, now: float) -> None:
         """Decide `events` of one entity, in the order they came, and what they set free among themselves."""
-        applied: list[Event] = []
-        rest = events
-        if self._strict and entity.waiting is None:
-            rest = self._in_sequence(entity, events, applied, effect, changes, now)
-        if not rest:
-            return
         early: dict[int, Event] = {}
-        for event in rest:
+        for event in events:
             found: Event | None = event
             while found is not None:
                 if self.admit(entity, found, changes, now, early):
-                    self._attempt(entity, found, applied, effect, changes, now)
+                    self._attempt(entity, found, effect, changes, now)
                 found = early.pop(entity.version + 1, None) if early else None
         for event in early.values():
             self.hold(entity, event, changes, now)
         self.look_ahead(entity, changes, now)
-
-    def _in_sequence(
-        self,
-        entity: Entity,
-        events: Sequence[Event],
-        applied: list[Event],
-        effect: Effect,
-        changes: Changes,
-        now: float,
-    ) -> Sequence[Event]:
-        """The common case, with nothing to look up: a run of events that are each the next one. Returns the rest."""
-        version = entity.version
-        for event in events:
-            if event.version != version + 1:
-                break
-            version += 1
-        run = events[: version - entity.version]
-        if not run:
-            return events
-        failure: Exception | None = None
-        try:
-            for event in run:
-                effect.apply(entity, event)
-                applied.append(event)
-        except Exception as error:
-            failure = error
-        if applied:
-            entity.version += len(applied)
-            entity.recent.extend([event.fingerprint for event in applied])
-            if len(entity.recent) > 2 * self.guard.remembered:
-                self.guard.trim(entity)
-            changes.entities[entity.key] = entity
-            changes.delivered(Outcome.APPLIED, len(applied))
-            if changes.witness is not None:
-                for event in applied:
-                    changes.witness(event, Outcome.APPLIED)
-        if failure is None:
-            return events[len(run) :]
-        effect.undo(entity, applied)
-        self.failed(entity, run[len(applied)], failure, changes, now)
-        return events[len(applied) + 1 :]
 
     def admit(
         self,
@@ -162,27 +172,19 @@ class Planner:
                 self._left(entity, event, changes)
         return False
 
-    def _attempt(
-        self,
-        entity: Entity,
-        event: Event,
-        applied: list[Event],
-        effect: Effect,
-        changes: Changes,
-        now: float,
-    ) -> None:
+    def _attempt(self, entity: Entity, event: Event, effect: Effect, changes: Changes, now: float) -> None:
         try:
             effect.apply(entity, event)
         except Exception as error:
-            effect.undo(entity, applied)
+            effect.undo(entity)
             self.failed(entity, event, error, changes, now)
         else:
-            applied.append(event)
             self.applied(entity, event, changes)
 
     def applied(self, entity: Entity, event: Event, changes: Changes) -> None:
         """`event` took effect."""
         self.guard.advance(entity, event.version, event.fingerprint)
+        entity.applied.append(event)
         changes.entities[entity.key] = entity
         changes.settled(event, Outcome.APPLIED)
         if entity.waiting is not None:
@@ -344,5 +346,14 @@ class Planner:
                 attempts=attempts,
                 first_at=now if since is None else since,
                 last_at=now,
+                tally=None if event.receiver is None else event.receiver[0],
             )
         )
+
+
+def by_key(events: Sequence[Event]) -> dict[str, list[Event]]:
+    """The events of each key, in the order they came."""
+    found: dict[str, list[Event]] = {}
+    for event in events:
+        found.setdefault(event.key, []).append(event)
+    return found

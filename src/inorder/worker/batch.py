@@ -6,14 +6,14 @@ While this thread waits for the store to commit, the poll loop decodes what come
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes, EntityRow, HeldRow
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Slice
 from inorder.core.order import Outcome
-from inorder.core.planner import Effect, Planner
+from inorder.core.planner import Planner
 from inorder.errors import Fenced, Mismatch, Poison
 from inorder.ports import Clock, Store
 from inorder.worker.cache import Cache
@@ -27,26 +27,6 @@ HELD_AT_ONCE = 1000
 """Held events of one key read back at once. More of them follow in the next transaction."""
 
 Witness = Callable[[Event, Outcome], None]
-
-
-class Failing(Effect):
-    """The user's effect, but events in `barred` fail with the error given, without being tried."""
-
-    def __init__(self, effect: FoldEffect | TxEffect) -> None:
-        self.inner = effect
-        self.barred: dict[tuple[str, int], Exception] = {}
-        self.now_at: Event | None = None
-
-    def apply(self, entity: Entity, event: Event) -> None:
-        """Apply, unless barred."""
-        self.now_at = event
-        if self.barred and (event.key, event.version) in self.barred:
-            raise self.barred[event.key, event.version]
-        self.inner.apply(entity, event)
-
-    def undo(self, entity: Entity, applied: Sequence[Event]) -> None:
-        """As the effect does."""
-        self.inner.undo(entity, applied)
 
 
 class Batches:
@@ -63,7 +43,7 @@ class Batches:
         witness: Witness | None = None,
     ) -> None:
         self._planner = planner
-        self.effect = Failing(effect)
+        self.effect = effect
         self._codec = codec
         self._store = store
         self._tally = tally
@@ -79,13 +59,13 @@ class Batches:
         `Outage` when nothing can be done at present; then nothing was written, and the call is to be repeated.
         """
         lost: set[Partition] = set()
-        self.effect.inner.careful = False
+        careful = False
         while True:
             try:
-                self._once(job, due, {p: f for p, f in fences.items() if p not in lost})
+                self._once(job, due, {p: f for p, f in fences.items() if p not in lost}, careful)
             except Redo:
                 self._forget(job, due)
-                self.effect.inner.careful = True
+                careful = True
             except Mismatch as error:
                 log.info("%s; read again", error)
                 self._forget(job, due)
@@ -96,9 +76,8 @@ class Batches:
                 job.without(lost)
             except StoreFailed as error:
                 self._cache.clear()
-                if isinstance(error.error, Mismatch):
-                    continue
-                raise error.error from error
+                if not isinstance(error.error, Mismatch):
+                    raise error.error from error
             except BaseException:
                 self._cache.clear()
                 raise
@@ -110,54 +89,52 @@ class Batches:
         self._cache.drop(event.key for event in job.events)
         self._cache.drop(due)
 
-    def _once(self, job: Job, due: list[str], fences: dict[Partition, int]) -> None:
+    def _once(self, job: Job, due: list[str], fences: dict[Partition, int], careful: bool) -> None:
         now = self._clock.now()
         changes = Changes(self._tally, self._witness)
-        by_key = job.by_key()
-        entities = self._entities(dict.fromkeys(due) | by_key)
+        entities = self._entities({event.key for event in job.events}.union(due))
         waking = [entities[key] for key in due]
         fences = self._checked(job, waking, fences)
-        if isinstance(self.effect.inner, FoldEffect):
-            self._plan(job, by_key, entities, waking, changes, now)
+        if isinstance(self.effect, TxEffect):
+            self.effect.careful = careful
+            with self._store.transaction() as tx:
+                self.effect.tx = tx
+                self._plan(job, entities, waking, changes, now)
+                if changes:
+                    tx.write(self._rows(changes), changes, fences)
+        else:
+            self._plan(job, entities, waking, changes, now)
             if changes:
                 rows = self._rows(changes)
                 with self._store.transaction() as tx:
                     tx.write(rows, changes, fences)
-        else:
-            with self._store.transaction() as tx:
-                self.effect.inner.tx = tx
-                self._plan(job, by_key, entities, waking, changes, now)
-                if changes:
-                    tx.write(self._rows(changes), changes, fences)
         self.timers.note(changes.waits)
 
     def _plan(
         self,
         job: Job,
-        by_key: dict[str, list[Event]],
         entities: dict[str, Entity],
         waking: list[Entity],
         changes: Changes,
         now: float,
     ) -> None:
-        advance, effect = self._planner.advance, self.effect
+        events = job.events
+        woken: list[Event] = []
         for entity in waking:
             if self._planner.wake(entity, changes, now):
-                rows = self._store.held(entity.key, HELD_AT_ONCE)
-                held = [read_back(self._codec, row, effect.barred) for row in rows]
-                by_key[entity.key] = held + by_key.get(entity.key, [])
-        for key, events in by_key.items():
-            advance(entities[key], events, effect, changes, now)
+                held = self._store.held(entity.key, HELD_AT_ONCE)
+                woken += [read_back(self._codec, row, self.effect.barred) for row in held]
+        self._planner.decide(entities, woken + events if woken else events, self.effect, changes, now)
         for found in job.malformed:
             self._planner.malformed(found, changes, now)
 
-    def _entities(self, keys: Mapping[str, object]) -> dict[str, Entity]:
+    def _entities(self, keys: Iterable[str]) -> dict[str, Entity]:
         found, missing = self._cache.find(keys)
         if missing:
             loaded = self._store.load(missing)
             for key in missing:
                 entity = loaded.get(key) or Entity(key, self._planner.guard.baseline)
-                self.effect.inner.loaded(entity)
+                self.effect.loaded(entity)
                 self._cache.keep(entity)
                 found[key] = entity
         return found
@@ -172,9 +149,9 @@ class Batches:
         return checked
 
     def _rows(self, changes: Changes) -> list[EntityRow]:
-        before = sum(len(e.stored_state) for e in changes.entities.values() if e.stored_state)
-        rows = changes.rows(self.effect.inner.encode)
-        after = sum(len(row.state) for row in rows if row.state)
+        before = sum([len(entity.stored_state or b"") for entity in changes.entities.values()])
+        rows = changes.rows(self.effect.encode, self._planner.guard.remembered)
+        after = sum([len(row.state or b"") for row in rows])
         self._cache.grew(max(0, 4 * (after - before)))
         return rows
 
@@ -185,6 +162,6 @@ def read_back(codec: JsonCodec, row: HeldRow, barred: dict[tuple[str, int], Exce
     receiver = (row.receiver, str(row.outcome))
     if malformed:
         barred[row.key, row.version] = Poison(malformed[0].reason)
-        return Event(row.key, row.version, row.event_id, None, malformed[0].slice, 0, receiver)
+        return Event(row.key, row.version, row.event_id, row.fingerprint, None, malformed[0].slice, 0, receiver)
     events[0].receiver = receiver
     return events[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from typing import Any
 
 from inorder.codecs.payload import checker, decoder, encoder
@@ -50,19 +50,32 @@ class Finisher:
             self._loop.close()
 
 
-class FoldEffect:
-    """A fold: the state is kept in the entity, decoded, and written by the store as JSON."""
-
-    careful = False
+class BatchEffect:
+    """What effects inside a batch have in common. Events in `barred` fail with the error given, without being tried."""
 
     def __init__(self, declared: Declaration) -> None:
-        self._function = declared.function
+        self.function = declared.function
+        self.finisher = Finisher() if declared.is_async else None
+        self.barred: dict[tuple[str, int], Exception] = {}
+        self.now_at: Event | None = None
+        """The event whose handler is running: whoever watches can see that it hangs."""
+
+    def bar(self, event: Event) -> None:
+        """Raise what this event is barred with, if it is."""
+        if (event.key, event.version) in self.barred:
+            raise self.barred[event.key, event.version]
+
+
+class FoldEffect(BatchEffect):
+    """A fold: the state is kept in the entity, decoded, and written by the store as JSON."""
+
+    def __init__(self, declared: Declaration) -> None:
+        super().__init__(declared)
         self._classes = checker(declared.state)
         self._expected = getattr(declared.state, "__name__", str(declared.state))
         self._plain = self._classes[0] if len(self._classes) == 1 else None
         self._decode = decoder(declared.state)
         self._encode = encoder(declared.state)
-        self._finisher = Finisher() if declared.is_async else None
 
     def loaded(self, entity: Entity) -> None:
         """Decode the state of an entity that was just read from the store."""
@@ -70,31 +83,35 @@ class FoldEffect:
 
     def encode(self, entity: Entity) -> bytes | None:
         """The state as the store keeps it."""
-        return None if entity.version == 0 and entity.state is None else self._encode(entity.state)
+        return None if entity.state is None else self._encode(entity.state)
 
     def apply(self, entity: Entity, event: Event) -> None:
         """Fold one event into the state. Raises TypeError when the function returns another type than it says."""
-        state = self._function(entity.state, event.payload)
-        if type(state) is not self._plain:
-            if self._finisher is not None:
-                state = self._finisher.finish(state)
-            if not isinstance(state, self._classes):
-                raise TypeError(f"returned {type(state).__name__}, not {self._expected}")
-        entity.state = state
+        self.now_at = event
+        if self.barred:
+            self.bar(event)
+        state = self.function(entity.state, event.payload)
+        entity.state = state if type(state) is self._plain else self._checked(state)
 
-    def undo(self, entity: Entity, applied: Sequence[Event]) -> None:
+    def _checked(self, state: Any) -> Any:
+        if self.finisher is not None:
+            state = self.finisher.finish(state)
+        if not isinstance(state, self._classes):
+            raise TypeError(f"returned {type(state).__name__}, not {self._expected}")
+        return state
+
+    def undo(self, entity: Entity) -> None:
         """Fold again from the stored state: the failed call may have changed the state in place."""
         self.loaded(entity)
-        for event in applied:
+        for event in entity.applied:
             self.apply(entity, event)
 
 
-class TxEffect:
+class TxEffect(BatchEffect):
     """A handler with `tx`. `careful` puts each event under a savepoint of its own; else a failure undoes the batch."""
 
     def __init__(self, declared: Declaration) -> None:
-        self._function = declared.function
-        self._finisher = Finisher() if declared.is_async else None
+        super().__init__(declared)
         self.tx: Transaction | None = None
         self.careful = False
 
@@ -107,6 +124,9 @@ class TxEffect:
 
     def apply(self, entity: Entity, event: Event) -> None:
         """Call the handler, within the transaction that will also write the version."""
+        self.now_at = event
+        if self.barred:
+            self.bar(event)
         tx = self.tx
         assert tx is not None
         try:
@@ -122,14 +142,13 @@ class TxEffect:
                 raise Redo from error
             raise
 
-    def undo(self, entity: Entity, applied: Sequence[Event]) -> None:
+    def undo(self, entity: Entity) -> None:
         """Nothing: the savepoint has undone what the handler wrote."""
 
     def _call(self, event: Event, tx: Transaction) -> None:
-        result = self._function(event.payload, tx=tx) if self._finisher is None else None
-        if self._finisher is not None:
-            result = self._finisher.finish(self._function(event.payload, tx=AsyncTransaction(tx)))
-        if inspect.isawaitable(result):
+        if self.finisher is not None:
+            self.finisher.finish(self.function(event.payload, tx=AsyncTransaction(tx)))
+        elif inspect.isawaitable(self.function(event.payload, tx=tx)):
             raise TypeError("returned an awaitable; declare the handler with async def")
 
 

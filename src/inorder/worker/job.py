@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection
 
 from inorder.core.engine import Unit
@@ -49,10 +48,3 @@ class Job:
     def fences(self) -> dict[Partition, int]:
         """The partitions this job's deliveries came from, with the fence they were received under."""
         return {unit.partition: unit.fence for unit, _ in self.pieces}
-
-    def by_key(self) -> dict[str, list[Event]]:
-        """The events of each key, in the order they came."""
-        found: defaultdict[str, list[Event]] = defaultdict(list)
-        for event in self.events:
-            found[event.key].append(event)
-        return found

@@ -305,7 +305,7 @@ class LaneWork:
             entry = self._open.get(id(piece))
             if entry is not None:
                 fences[entry[0].partition] = entry[0].fence
-        rows = changes.rows(lambda entity: None)
+        rows = changes.rows(lambda entity: None, self._planner.guard.remembered)
         try:
             await self._ask(partial(self._write, rows, changes, fences))
         except Mismatch as error:
