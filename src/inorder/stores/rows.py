@@ -147,7 +147,7 @@ def from_letter(letter: Letter, tally: int) -> tuple[Any, ...]:
     """
     record = letter.record
     return (
-        tally,
+        tally if letter.tally is None else letter.tally,
         crc32(record.value or b"", crc32(record.key or b"")),
         letter.reason.value,
         letter.detail,

@@ -14,7 +14,7 @@ from inorder.core.changes import HeldRow
 from inorder.core.entity import Entity, Waiting
 from inorder.core.event import Partition
 from inorder.core.order import Order
-from inorder.errors import InorderError, UsageError
+from inorder.errors import Unreachable, UsageError
 from inorder.stores.reading import Reads
 from inorder.stores.rows import Row, to_entity, to_held, to_waiting
 from inorder.stores.sqlite.opening import SQL, open_file
@@ -32,7 +32,9 @@ class SqliteStore(Reads):
     def __init__(self, path: str, stream: str, create: bool = True) -> None:
         self.path = path
         self.stream = stream
+        self._transaction: SqliteTransaction | None = None
         self._connection = open_file(path, create)
+        self._connection.set_authorizer(self._authorize)
         with ours(path):
             found = self._connection.execute(SQL["stream_find"], (stream,)).fetchone()
         self._stream = found[0] if found else 0
@@ -106,9 +108,11 @@ class SqliteStore(Reads):
 
     def abandon(self) -> None:
         """From another thread: undo the open transaction and close, although the thread that uses it hangs."""
-        self._connection.interrupt()
-        with suppress(sqlite3.Error):
-            self._connection.rollback()
+        if self._transaction is not None:
+            self._transaction.over = Unreachable(f"store {self.path}: abandoned")
+            self._connection.interrupt()
+            with suppress(sqlite3.Error):
+                self._transaction.end("ROLLBACK")
         with suppress(sqlite3.Error):
             self._connection.close()
 
@@ -125,22 +129,28 @@ class SqliteStore(Reads):
     @contextmanager
     def transaction(self) -> Iterator[SqliteTransaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
-        connection = self._connection
         with ours(self.path):
-            connection.execute("BEGIN IMMEDIATE")
-        transaction = SqliteTransaction(connection, self.path, self._stream)
+            self._connection.execute("BEGIN IMMEDIATE")
+        transaction = self._transaction = SqliteTransaction(self._connection, self.path, self._stream)
         try:
             yield transaction
-            if transaction.refused is not None:
-                raise transaction.refused
-            if not connection.in_transaction:
-                raise InorderError("the transaction was ended from within: do not commit or roll back on tx.connection")
+            if transaction.over is None and not self._connection.in_transaction:
+                transaction.over = Unreachable(f"store {self.path}: SQLite rolled back after an error")
+            if transaction.over is not None:
+                raise transaction.over
             with ours(self.path):
-                connection.execute("COMMIT")
+                transaction.end("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                transaction.end("ROLLBACK")
+            raise
         finally:
-            # After an error, or when the commit itself failed. Some errors have already rolled back.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            self._transaction = None
+
+    def _authorize(self, action: int, *_: object) -> int:
+        """Refuses to end the transaction from within: a handler's executescript would, without saying so."""
+        ours = self._transaction is None or self._transaction.ending
+        return sqlite3.SQLITE_OK if ours or action != sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_DENY
 
     @contextmanager
     def _begin(self) -> Iterator[sqlite3.Connection]:

@@ -28,8 +28,10 @@ class SqliteTransaction:
         self._path = path
         self._stream = stream
         self._depth = 0
-        self.refused: Exception | None = None
-        """Why a write was refused. What was refused is rolled back, and so is all that came before it."""
+        self.over: Exception | None = None
+        """Why nothing more can be done: a write was refused, and with it all that came before is rolled back."""
+        self.ending = False
+        """Set while inorder itself ends the transaction, which nobody else may."""
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -38,8 +40,8 @@ class SqliteTransaction:
 
     def execute(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement of the user's."""
-        if self.refused is not None:
-            raise self.refused
+        if self.over is not None:
+            raise self.over
         with theirs(self._path):
             return self._connection.execute(statement, parameters)
 
@@ -55,7 +57,7 @@ class SqliteTransaction:
                     yield
                 except BaseException:
                     # Some errors (a full disk) have already rolled back everything.
-                    if self._connection.in_transaction:
+                    if self.over is None and self._connection.in_transaction:
                         self._connection.execute(f"ROLLBACK TO {name}")
                         self._connection.execute(f"RELEASE {name}")
                     raise
@@ -72,7 +74,7 @@ class SqliteTransaction:
                 self._write_held(changes)
                 self._write_rest(changes)
             except (Mismatch, Fenced) as error:
-                self.refused = error
+                self.over = error
                 raise
 
     def resolve_letter(self, number: int, status: str, note: str | None = None) -> bool:
@@ -81,6 +83,13 @@ class SqliteTransaction:
         with ours(self._path):
             return self._connection.execute(SQL["letter_resolve"], values).rowcount == 1
 
+    def end(self, how: str) -> None:
+        """COMMIT or ROLLBACK. Some errors have already rolled back."""
+        if self._connection.in_transaction:
+            self.ending = True
+            # The comment keeps it apart from a COMMIT of the user's, which SQLite would otherwise know already.
+            self._connection.execute(f"{how} /* inorder */")
+
     def _check(self, fences: Mapping[Partition, int]) -> None:
         if not fences:
             return
@@ -88,7 +97,7 @@ class SqliteTransaction:
         found = {Partition(topic, number): token for topic, number, token in rows}
         lost = [partition for partition, token in fences.items() if found.get(partition) != token]
         if lost:
-            self._connection.execute("ROLLBACK")
+            self.end("ROLLBACK")
             raise Fenced(lost)
 
     def _compare_and_set(self, rows: Sequence[EntityRow]) -> None:
@@ -105,7 +114,7 @@ class SqliteTransaction:
 
     def _mismatch(self, rows: Sequence[EntityRow]) -> Mismatch:
         # Rolled back first: until then the rows that were written look like somebody else's.
-        self._connection.execute("ROLLBACK")
+        self.end("ROLLBACK")
         keys = msgspec.json.encode([row.key for row in rows]).decode()
         found = self._connection.execute(SQL["entity_revisions"], {"stream": self._stream, "keys": keys})
         return Mismatch(outdated(rows, dict(found.fetchall())))
@@ -117,7 +126,7 @@ class SqliteTransaction:
         if changes.held:
             held = [changes.held[place] for place in sorted(changes.held)]
             if run(SQL["held_insert"], [(stream, *from_held(row)) for row in held]).rowcount != len(held):
-                self._connection.execute("ROLLBACK")
+                self.end("ROLLBACK")
                 raise Mismatch(sorted({row.key for row in held}))
 
     def _write_rest(self, changes: Changes) -> None:

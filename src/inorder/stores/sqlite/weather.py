@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from inorder.errors import Unreachable
+from inorder.errors import Unreachable, UsageError
 
 BUSY_S = 10.0
 """Longest wait for another process's transaction. Past it, the store counts as unreachable."""
@@ -51,6 +51,10 @@ def theirs(path: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         meaning = outage(error, path)
-        if meaning is None:
-            raise
-        raise meaning from error
+        if meaning is not None:
+            raise meaning from error
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_AUTH:
+            raise UsageError(
+                "a handler's transaction is ended by inorder, not from within: no COMMIT, ROLLBACK or executescript"
+            ) from error
+        raise

@@ -8,7 +8,8 @@ CREATE TABLE inorder_streams (
   baseline INTEGER NOT NULL
 ) STRICT;
 
--- The one table written for every event: without rowid, a key is found in one tree instead of two.
+-- The one table written for every event. With rowid, because states may be large: rows without one live in the tree
+-- that is searched by key, and every search and every split would carry them along.
 CREATE TABLE inorder_entities (
   stream INTEGER NOT NULL,
   key TEXT NOT NULL,
@@ -19,7 +20,7 @@ CREATE TABLE inorder_entities (
   recent BLOB NOT NULL,
   state BLOB,
   PRIMARY KEY (stream, key)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- Why an entity's events wait. Apart from the entities, because few of them wait at any time.
 CREATE TABLE inorder_waiting (
