@@ -10,31 +10,29 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from inorder.codecs.json import JsonCodec
-from inorder.core.changes import Changes, EntityRow
+from inorder.core.changes import Changes
 from inorder.core.engine import Unit
 from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
-from inorder.core.event import Event, Partition, Slice
+from inorder.core.event import Event, Malformed, Partition
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
 from inorder.core.planner import Outage, Planner
 from inorder.declaration import Declaration
-from inorder.errors import Fenced, HandlerTimeout, Mismatch, Unreachable
+from inorder.errors import Fenced, HandlerTimeout, Mismatch
 from inorder.ports import Clock, Store
 from inorder.worker.batch import HELD_AT_ONCE, Witness, read_back
 from inorder.worker.cache import Cache
 from inorder.worker.calls import Calls, Run
+from inorder.worker.group import Group, Groups
 from inorder.worker.job import Job
-from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from inorder.worker.keeper import Keeper
+from inorder.worker.runner import FIRST_PAUSE_S
 from inorder.worker.timers import Timers
 
 log = logging.getLogger("inorder.worker")
-
-Answer = TypeVar("Answer")
 
 CONFIRM_EVERY_S = 1.0
 """A worker that has not heard from the store for so long asks it whether its partitions are still its own before it
@@ -59,18 +57,14 @@ class LaneWork:
         self._concurrency = concurrency
         self._planner = planner
         self._codec = codec
-        self._store = store
+        self._keeper = Keeper(store)
         self._tally = tally
         self._clock = clock
-        self._witness = witness
+        self._groups = Groups(lambda: Changes(tally, witness))
         self._lanes = Lanes()
         self._cache = Cache(planner.limits.cache_bytes)
         self._timers = Timers()
-        self._changes = Changes(tally, witness)
-        self._decided: list[Slice] = []
-        self._redo: list[Event] = []
         self._draining: dict[str, int] = {}
-        self._open: dict[int, tuple[Unit, Slice, int]] = {}
         self._fences: dict[Partition, int] = {}
         self._epoch = 0
         self._confirmed_at = time.monotonic()
@@ -79,7 +73,6 @@ class LaneWork:
         self._paused_s = 0.0
         self._stopping = False
         self._alarm: asyncio.TimerHandle | None = None
-        self._keeper = ThreadPoolExecutor(1, "inorder-store")
         self.on_settled: Callable[[list[Unit]], None] = lambda units: None
         self.on_lost: Callable[[set[Partition]], None] = lambda partitions: None
         self.on_failure: Callable[[BaseException], None] = lambda error: None
@@ -93,7 +86,7 @@ class LaneWork:
     def busy(self) -> bool:
         """Whether anything is queued, running or not committed, or an event waits for its retry. From any thread."""
         running = self._lanes.queued or self._calls.running or self._tasks or self._committing
-        return bool(running or self._changes or self._timers.urgent or self._draining)
+        return bool(running or self._groups.now.changes or self._timers.urgent or self._draining)
 
     # Taking in.
 
@@ -112,13 +105,16 @@ class LaneWork:
         now = self._clock.now()
         for job in jobs:
             for unit, piece in job.pieces:
-                self._open[id(piece)] = (unit, piece, unit.events)
-            for found in job.malformed:
-                self._planner.malformed(found, self._changes, now)
-                self._decided.append(found.slice)
+                self._groups.opened(unit, piece)
+            self._refuse(job.malformed, now)
             for event in self._sorted(job):
                 self._lanes.add(event)
         self.go()
+
+    def _refuse(self, malformed: Iterable[Malformed], now: float) -> None:
+        for found in malformed:
+            self._planner.malformed(found, self._groups.now.changes, now)
+            self._groups.unreadable(found)
 
     def _sorted(self, job: Job) -> Iterable[Event]:
         """What came out of order in one poll need not be held in the store: its lane may as well start in order."""
@@ -132,7 +128,7 @@ class LaneWork:
         if not missing:
             return
         epoch = self._epoch
-        loaded = await self._ask(partial(self._store.load, missing))
+        loaded = await self._keeper.load(missing)
         if epoch != self._epoch:
             return
         _, missing = self._cache.find(missing)
@@ -149,7 +145,7 @@ class LaneWork:
                 self._spawn(self._confirm())
             else:
                 self._start()
-        if not self._committing and self._changes:
+        if not self._committing and self._groups.now.changes:
             self._committing = True
             self._spawn(self._commit())
 
@@ -171,7 +167,7 @@ class LaneWork:
     def _decide(self, entity: Entity, events: list[Event], now: float) -> None:
         """Call the handler with the first of `events`, and with those that may follow it in the same call."""
         first = events[0]
-        if not self._planner.admit(entity, first, self._changes, now):
+        if not self._planner.admit(entity, first, self._groups.now.changes, now):
             self._note(first)
             self._look_ahead(entity, now)
             self._lanes.put_back(entity.key, events[1:])
@@ -213,11 +209,11 @@ class LaneWork:
         rest = run.events
         if run.error is None:
             for event in rest:
-                self._planner.applied(run.entity, event, self._changes)
+                self._planner.applied(run.entity, event, self._groups.now.changes)
                 self._note(event)
         else:
             try:
-                self._planner.failed(run.entity, rest[0], run.error, self._changes, now)
+                self._planner.failed(run.entity, rest[0], run.error, self._groups.now.changes, now)
             except Outage as outage:
                 self._lanes.put_back(key, rest)
                 self._pause(str(outage))
@@ -230,9 +226,8 @@ class LaneWork:
 
     def _note(self, event: Event) -> None:
         """`event` is decided; its delivery is settled with the next commit."""
-        self._redo.append(event)
+        self._groups.decided(event)
         if event.receiver is None:
-            self._decided.append(event.slice)
             return
         left = self._draining.get(event.key, 0) - 1
         if left > 0:
@@ -242,7 +237,7 @@ class LaneWork:
 
     def _look_ahead(self, entity: Entity, now: float) -> None:
         if entity.key not in self._draining:
-            self._planner.look_ahead(entity, self._changes, now)
+            self._planner.look_ahead(entity, self._groups.now.changes, now)
 
     def watch(self, limit_s: float) -> None:
         """Give up on handlers that have been running for longer than `limit_s`."""
@@ -280,11 +275,11 @@ class LaneWork:
         for key in keys:
             self._draining.pop(key, None)
             entity = found.get(key)
-            if entity is None or not self._planner.wake(entity, self._changes, now):
+            if entity is None or not self._planner.wake(entity, self._groups.now.changes, now):
                 continue
             self._draining[key] = 0
             epoch = self._epoch
-            rows = await self._ask(partial(self._store.held, key, HELD_AT_ONCE))
+            rows = await self._keeper.held(key, HELD_AT_ONCE)
             if epoch != self._epoch:
                 continue
             events = [read_back(self._codec, row, self._calls.barred) for row in rows if row.version in entity.held]
@@ -298,58 +293,35 @@ class LaneWork:
     # Committing.
 
     async def _commit(self) -> None:
-        changes, decided, redo = self._changes, self._decided, self._redo
-        self._changes, self._decided, self._redo = Changes(self._tally, self._witness), [], []
-        fences: dict[Partition, int] = {}
-        for piece in decided:
-            entry = self._open.get(id(piece))
-            if entry is not None:
-                fences[entry[0].partition] = entry[0].fence
-        rows = changes.rows(lambda entity: None, self._planner.guard.remembered)
+        group = self._groups.take()
+        rows = group.changes.rows(lambda entity: None, self._planner.guard.remembered)
         try:
-            await self._ask(partial(self._write, rows, changes, fences))
+            await self._keeper.write(rows, group.changes, self._groups.fences(group))
         except Mismatch as error:
             log.info("%s; decided again", error)
-            self._decide_again(redo, set())
+            self._decide_again(group, set())
         except Fenced as error:
             log.warning("%s; its events are left to the new owner", error)
-            self._decide_again(redo, set(error.partitions))
+            self._decide_again(group, set(error.partitions))
         else:
-            self._note_waits(changes.waits)
-            self._settle(decided)
+            self._confirmed_at = time.monotonic()
+            self._note_waits(group.changes.waits)
+            settled = self._groups.settle(group)
+            if settled:
+                self.on_settled(settled)
         finally:
             self._committing = False
         self.go()
 
-    def _write(self, rows: list[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
-        with self._store.transaction() as tx:
-            tx.write(rows, changes, fences)
-
-    def _settle(self, decided: list[Slice]) -> None:
-        settled: list[Unit] = []
-        for piece in decided:
-            entry = self._open.get(id(piece))
-            if entry is None:
-                continue
-            unit, kept, left = entry
-            if left == 1:
-                del self._open[id(piece)]
-                settled.append(unit)
-            else:
-                self._open[id(piece)] = (unit, kept, left - 1)
-        self._confirmed_at = time.monotonic()
-        if settled:
-            self.on_settled(settled)
-
-    def _decide_again(self, redo: list[Event], lost: set[Partition]) -> None:
+    def _decide_again(self, refused: Group, lost: set[Partition]) -> None:
         """Nothing of a commit was written: forget what was known, and let the guard look at its events again.
 
         Those that come back from the store are read anew, with whatever else waits for their keys.
         """
         self._epoch += 1
         self._cache.clear()
-        redo = redo + self._redo
-        self._changes, self._decided, self._redo = Changes(self._tally, self._witness), [], []
+        since = self._groups.take()
+        redo = refused.events + since.events
         waking = {event.key for event in redo if event.receiver is not None} | set(self._draining)
         self._draining.clear()
         self._lanes.drop(lambda event: event.receiver is not None or event.slice.partition in lost)
@@ -357,6 +329,8 @@ class LaneWork:
             self._forget(lost)
             self.on_lost(lost)
         self._note_waits({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE) for key in waking})
+        malformed = [one for one in refused.malformed + since.malformed if one.slice.partition not in lost]
+        self._refuse(malformed, self._clock.now())
         again = [event for event in redo if event.receiver is None and event.slice.partition not in lost]
         for event in again:
             self._lanes.add(event)
@@ -364,10 +338,10 @@ class LaneWork:
 
     async def _confirm(self) -> None:
         try:
-            await self._ask(partial(self._write, [], Changes(self._tally), dict(self._fences)))
+            await self._keeper.write([], Changes(self._tally), dict(self._fences))
         except Fenced as error:
             log.warning("%s; its events are left to the new owner", error)
-            self._decide_again([], set(error.partitions))
+            self._decide_again(self._groups.take(), set(error.partitions))
         self._confirmed_at = time.monotonic()
         self.go()
 
@@ -376,12 +350,12 @@ class LaneWork:
     def _forget(self, partitions: set[Partition]) -> None:
         for partition in partitions:
             self._fences.pop(partition, None)
-        self._open = {at: entry for at, entry in self._open.items() if entry[0].partition not in partitions}
+        self._groups.forget(partitions)
 
     async def drop(self, partitions: set[Partition]) -> None:
         """Forget what is queued of these partitions, and wait for what runs and for its commit."""
         self._lanes.drop(lambda event: event.receiver is None and event.slice.partition in partitions)
-        while self._committing or self._changes or self._calls.of(partitions):
+        while self._committing or self._groups.now.changes or self._calls.of(partitions):
             await asyncio.sleep(0.005)
         self._forget(partitions)
 
@@ -389,29 +363,15 @@ class LaneWork:
         """Finish what runs, start nothing more, and commit."""
         self._stopping = True
         self._lanes.drop(lambda event: True)
-        while self._committing or self._changes or self._calls.running:
+        while self._committing or self._groups.now.changes or self._calls.running:
             await asyncio.sleep(0.005)
 
     def close(self) -> None:
         """After the loop has ended. From any thread."""
         self._calls.close()
-        self._keeper.submit(self._store.close)
-        self._keeper.shutdown(wait=True)
+        self._keeper.close()
 
-    # Patience.
-
-    async def _ask(self, question: Callable[[], Answer]) -> Answer:
-        """Have the store's thread do something, again and again while the store is away."""
-        pause_s = FIRST_PAUSE_S
-        while True:
-            try:
-                answer = await self._loop.run_in_executor(self._keeper, question)
-            except Unreachable as error:
-                log.error("paused: %s", error)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            else:
-                return answer
+    # Pausing, and what may go wrong.
 
     def _pause(self, why: str) -> None:
         """Something that the handler needs is down: start nothing for a while."""

@@ -1,0 +1,76 @@
+"""Group commits: what was decided since the last one, and which deliveries are settled when it is through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from inorder.core.changes import Changes
+from inorder.core.engine import Unit
+from inorder.core.event import Event, Malformed, Partition, Slice
+
+
+class Group:
+    """Decisions that are committed together."""
+
+    __slots__ = ("changes", "decided", "events", "malformed")
+
+    def __init__(self, changes: Changes) -> None:
+        self.changes = changes
+        self.events: list[Event] = []
+        self.malformed: list[Malformed] = []
+        """What was decided, so that it can be decided again should the commit be refused."""
+        self.decided: list[Slice] = []
+        """The slice of each delivery that was decided, once for each."""
+
+
+class Groups:
+    """The group that is being filled, and the units whose deliveries are not all settled."""
+
+    def __init__(self, new_changes: Callable[[], Changes]) -> None:
+        self._new_changes = new_changes
+        self._open: dict[int, tuple[Unit, Slice, int]] = {}
+        self.now = Group(new_changes())
+
+    def opened(self, unit: Unit, piece: Slice) -> None:
+        """A slice has arrived, to be settled when all of its deliveries are."""
+        self._open[id(piece)] = (unit, piece, unit.events)
+
+    def decided(self, event: Event) -> None:
+        """An event is decided; its delivery is settled with the next commit."""
+        self.now.events.append(event)
+        if event.receiver is None:
+            self.now.decided.append(event.slice)
+
+    def unreadable(self, found: Malformed) -> None:
+        """A delivery that no event could be read from is decided."""
+        self.now.malformed.append(found)
+        self.now.decided.append(found.slice)
+
+    def take(self) -> Group:
+        """The group as it is, to be committed. A new one is begun."""
+        taken, self.now = self.now, Group(self._new_changes())
+        return taken
+
+    def fences(self, group: Group) -> dict[Partition, int]:
+        """The fences that the deliveries of a group were received under."""
+        units = [self._open[at][0] for at in {id(piece) for piece in group.decided} if at in self._open]
+        return {unit.partition: unit.fence for unit in units}
+
+    def settle(self, group: Group) -> list[Unit]:
+        """A group is committed. Returns the units that are complete with it."""
+        complete: list[Unit] = []
+        for piece in group.decided:
+            found = self._open.get(id(piece))
+            if found is None:
+                continue
+            unit, kept, left = found
+            if left == 1:
+                del self._open[id(piece)]
+                complete.append(unit)
+            else:
+                self._open[id(piece)] = (unit, kept, left - 1)
+        return complete
+
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """What came from these partitions is nobody's business any more."""
+        self._open = {at: entry for at, entry in self._open.items() if entry[0].partition not in partitions}

@@ -1,0 +1,61 @@
+"""A store used from an event loop: in one thread of its own, and with patience while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from inorder.core.changes import Changes, EntityRow, HeldRow
+from inorder.core.entity import Entity
+from inorder.core.event import Partition
+from inorder.errors import Unreachable
+from inorder.ports import Store
+from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
+
+log = logging.getLogger("inorder.worker")
+
+Answer = TypeVar("Answer")
+
+
+class Keeper:
+    """Asks the store, again and again while it is unreachable. Its refusals are raised to whoever asked."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._thread = ThreadPoolExecutor(1, "inorder-store")
+
+    async def load(self, keys: Sequence[str]) -> dict[str, Entity]:
+        """See `Store.load`."""
+        return await self._ask(lambda: self._store.load(keys))
+
+    async def held(self, key: str, most: int) -> list[HeldRow]:
+        """See `Store.held`."""
+        return await self._ask(lambda: self._store.held(key, most))
+
+    async def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
+        """Write in a transaction. Raises `Mismatch` or `Fenced`."""
+
+        def write() -> None:
+            with self._store.transaction() as tx:
+                tx.write(rows, changes, fences)
+
+        await self._ask(write)
+
+    def close(self) -> None:
+        """Close the store when its thread is through with what it does."""
+        self._thread.submit(self._store.close)
+        self._thread.shutdown(wait=True)
+
+    async def _ask(self, question: Callable[[], Answer]) -> Answer:
+        loop = asyncio.get_running_loop()
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return await loop.run_in_executor(self._thread, question)
+            except Unreachable as error:
+                log.error("paused: %s", error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
