@@ -142,6 +142,11 @@ def declaration_of(function: Callable[..., Any]) -> Declaration:
     return found
 
 
+def is_consumer(found: object) -> bool:
+    """Whether this is a decorated function."""
+    return isinstance(getattr(found, _MARK, None), Declaration)
+
+
 class _Options(typing.NamedTuple):
     key: Field
     version: Field | _Position

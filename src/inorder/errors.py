@@ -2,6 +2,7 @@
 
     InorderError
     ├── UsageError          a declaration, URL or option is wrong; the message says what to write instead
+    ├── NotFound            a store, stream, key or letter that was asked for is not there
     ├── Unreachable         a broker or store does not answer; the message says which, and what was tried
     ├── Fenced              the worker lost a partition and was refused
     ├── Mismatch            an entity was changed by somebody else since it was read
@@ -26,6 +27,10 @@ class InorderError(Exception):
 
 class UsageError(InorderError):
     """A declaration, URL or option is wrong. The message says what to write instead."""
+
+
+class NotFound(InorderError):
+    """A store, stream, key or letter that was asked for is not there."""
 
 
 class Unreachable(InorderError):

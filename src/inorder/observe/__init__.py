@@ -1,0 +1,1 @@
+"""What inorder tells those who run it: log lines, metrics, health."""
