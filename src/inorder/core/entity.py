@@ -24,7 +24,10 @@ class Wait(StrEnum):
     RETRY = "retry"
     """An event failed and is tried again at `due_at`."""
     PARKED = "parked"
-    """An event was given up on, or a gap outlasted its limit. An operator decides."""
+    """An event was given up on, or a gap outlasted its limit. An operator decides. With a due time: until then one
+    replay has claimed it."""
+    REPLAY = "replay"
+    """A replay applies what waits. At `due_at` it counts as dead, and the events go on without it."""
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -51,7 +54,7 @@ class Waiting(msgspec.Struct, frozen=True):
     @property
     def urgent(self) -> bool:
         """True when an event is there to be tried at `due_at`, so that the stream is not at rest before that."""
-        return self.why is Wait.RETRY or self.due_at == AT_ONCE
+        return self.why in {Wait.RETRY, Wait.REPLAY} or self.due_at == AT_ONCE
 
 
 class Entity:

@@ -45,6 +45,8 @@ _SETTLED = {
     Decision.LATE: Outcome.LATE,
 }
 
+_STOPPED = {Wait.PARKED, Wait.REPLAY}
+
 
 class Planner:
     """Decides events, entity by entity, and notes in `changes` what follows from each decision.
@@ -241,7 +243,7 @@ class Planner:
             self._wait(entity, waiting, changes)
         entity.held[event.version] = event.fingerprint
         changes.entities[entity.key] = entity
-        changes.hold(event, Outcome.PARKED if waiting.why is Wait.PARKED else Outcome.HELD)
+        changes.hold(event, Outcome.PARKED if waiting.why in _STOPPED else Outcome.HELD)
 
     def follows(self, entity: Entity, last: Event, event: Event) -> bool:
         """Whether `event` will be let through once `last`, which is, has taken effect."""
@@ -256,7 +258,7 @@ class Planner:
         waiting = entity.waiting
         if waiting is None or waiting.due_at > now:
             return False
-        if waiting.why is Wait.RETRY:
+        if waiting.why in {Wait.RETRY, Wait.REPLAY}:
             # Opened for one attempt; should it fail, `failed` sees how many there were.
             entity.waiting = msgspec.structs.replace(waiting, why=Wait.GAP)
             return True
