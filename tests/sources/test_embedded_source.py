@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from inorder.core.event import Partition
 from inorder.sources.embedded import POLL_BYTES, EmbeddedSource, Message
 from tests.sources.embedded_harness import EmbeddedHarness
-from tests.sources.harness import Consumer, until
+from tests.sources.harness import Consumer, for_a_while, until
 
 
 @pytest.fixture
@@ -94,3 +95,31 @@ def test_a_group_in_the_url_is_taken_over_the_default(embedded: EmbeddedHarness)
         ends.append(source.at_end())
         source.close()
     assert ends == [False, True]
+
+
+def test_changes_are_noticed_at_once_and_not_with_the_next_heartbeat(embedded: EmbeddedHarness) -> None:
+    embedded.session_timeout_s = 600
+    first = Consumer(embedded)
+    until("it owns the topic", lambda: len(first.owned) == 2, first)
+    second = Consumer(embedded)
+    until("they share", lambda: len(first.owned) == len(second.owned) == 1, second, first)
+    for_a_while(0.05, first, second)  # until nothing is left to notice
+    embedded.grow(4)
+    until("they share what is new", lambda: len(first.owned) == len(second.owned) == 2, first, second)
+    second.source.close()
+    until("the one that is left has all", lambda: len(first.owned) == 4, first)
+    started = time.monotonic()
+    producer = threading.Timer(0.1, embedded.produce, (3, [b"new"]))
+    producer.start()
+    assert first.poll(timeout_s=embedded.patience_s)
+    assert time.monotonic() - started < embedded.patience_s / 2
+    producer.join()
+
+
+def test_a_commit_never_goes_back(embedded: EmbeddedHarness) -> None:
+    embedded.produce(0, [b"x"] * 3)
+    consumer = Consumer(embedded)
+    until("all came", lambda: len(consumer.received) == 3, consumer)
+    consumer.commit({0: 3})
+    consumer.commit({0: 1})
+    assert embedded.broker.committed(embedded.topic, "group")[consumer.partition(0)] == 3
