@@ -71,9 +71,7 @@ class ElasticMQ:
             aws_secret_access_key=os.environ.get("AWS_SECRET_ACCESS_KEY", "test"),
         )
 
-    def create_fifo(
-        self, name: str, visibility_s: int = 30, *, dlq: str | None = None, max_receives: int = 3
-    ) -> str:
+    def create_fifo(self, name: str, visibility_s: int = 30, *, dlq: str | None = None, max_receives: int = 3) -> str:
         """Make a FIFO queue (".fifo" is added if missing) and return its URL. `dlq` is the URL of the queue
         that gets what was received `max_receives` times."""
         attributes: dict[QueueAttributeNameType, str] = {

@@ -85,9 +85,7 @@ class KafkaCluster:
 
     @cached_property
     def admin(self) -> AdminClient:
-        return AdminClient(
-            {"bootstrap.servers": self.bootstrap, "reconnect.backoff.max.ms": 200, "log_level": 0}
-        )
+        return AdminClient({"bootstrap.servers": self.bootstrap, "reconnect.backoff.max.ms": 200, "log_level": 0})
 
     # brokers
 

@@ -136,9 +136,7 @@ class Postgres:
     def _drop_databases(self) -> None:
         with psycopg.connect(self.url, autocommit=True) as connection:
             for name in self._databases:
-                connection.execute(
-                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-                )
+                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _end(self) -> None:
         if self._process is not None:

@@ -157,9 +157,7 @@ def run(command: Command, *, user: int | None = None, cwd: Path | None = None) -
         check=False,
     )
     if done.returncode:
-        raise ServiceError(
-            f"{command[0]} failed with {done.returncode}:\n{done.stdout.decode(errors='replace')}"
-        )
+        raise ServiceError(f"{command[0]} failed with {done.returncode}:\n{done.stdout.decode(errors='replace')}")
 
 
 def wait_until(

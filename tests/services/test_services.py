@@ -90,9 +90,7 @@ def test_what_postgres_committed_survives_a_crash(postgres: Postgres, postgres_u
 def test_a_fifo_queue_keeps_the_order_of_a_group(sqs: ElasticMQ) -> None:
     queue = sqs.create_fifo(f"smoke-{uuid.uuid4().hex}", visibility_s=5)
     for body in ("1", "2", "3"):
-        sqs.client.send_message(
-            QueueUrl=queue, MessageBody=body, MessageGroupId="k", MessageDeduplicationId=body
-        )
+        sqs.client.send_message(QueueUrl=queue, MessageBody=body, MessageGroupId="k", MessageDeduplicationId=body)
     received = sqs.client.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5)
     assert [message["Body"] for message in received["Messages"]] == ["1", "2", "3"]
 
@@ -120,7 +118,5 @@ def test_nothing_outlives_the_program_that_started_it(number: signal.Signals) ->
 
 def _runs(pid: int) -> bool:
     """Running, and not merely waiting for a parent to collect it."""
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return bool(state.strip()) and not state.strip().startswith("Z")

@@ -127,6 +127,8 @@ class Batches:
         self._planner.decide(entities, woken + events if woken else events, self.effect, changes, now)
         for found in job.malformed:
             self._planner.malformed(found, changes, now)
+        # From here on the store works, not a handler: whoever watches for hanging ones must not see one.
+        self.effect.now_at = None
 
     def _entities(self, keys: Iterable[str]) -> dict[str, Entity]:
         found, missing = self._cache.find(keys)

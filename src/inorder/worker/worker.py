@@ -12,7 +12,7 @@ from inorder.core.engine import Commit, Engine, Pause, Resume, Unit
 from inorder.core.entity import Waiting
 from inorder.core.event import Partition, Slice
 from inorder.core.limits import Limits
-from inorder.errors import Unreachable
+from inorder.errors import InorderError, Unreachable
 from inorder.ports import Clock, Source, Store
 from inorder.worker.job import Job
 
@@ -26,6 +26,8 @@ FULL_WAIT_S = 0.2
 """How long a full worker waits for room before it pauses the source, which throws prefetched records away."""
 COMMIT_EVERY_S = 0.1
 """Least time between two commits of offsets. What is redelivered for want of one is skipped by the guard."""
+FENCED_FOR_S = 30.0
+"""How long the store may refuse a partition before the source takes it away, which it does within its session."""
 END_CHECK_S = 0.25
 """Least time between two questions to the source whether it is at its end."""
 
@@ -74,6 +76,7 @@ class Loop:
         self._end_checked_at = 0.0
         self._full_since: float | None = None
         self._ended = False
+        self._fenced: dict[Partition, float] = {}
 
     def stop(self) -> None:
         """Ask the loop to finish what runs and to return. May be called from a signal handler."""
@@ -100,6 +103,7 @@ class Loop:
         self._on_poll()
         self._collect()
         self._runner.watch(self._limits.handler_s)
+        self._check_ownership()
         if self._engine.full and not self._waited_long():
             self._runner.wait(0.02)
             return
@@ -109,6 +113,15 @@ class Loop:
         pieces = self._source.poll(self._limits.poll_events, timeout_s)
         if pieces:
             self._receive(pieces)
+
+    def _check_ownership(self) -> None:
+        """A partition that the store refuses us and the source still gives us: two groups write one stream."""
+        late = [p for p, since in self._fenced.items() if self._clock.now() - since > FENCED_FOR_S]
+        if late:
+            raise InorderError(
+                f"{late[0]} is also consumed by another group into this stream: stop one of the two, "
+                "or give one of the consumers another name="
+            )
 
     def _waited_long(self) -> bool:
         """Whether the worker has been full for so long that the source must be paused, and polled all the same."""
@@ -133,9 +146,10 @@ class Loop:
             self._engine.settled(unit)
         if not self._engine.full:
             self._full_since = None
-        for partition in self._runner.lost():
-            log.warning("%s has a newer owner; waiting for the source to say so", partition)
         now = self._clock.now()
+        for partition in self._runner.lost():
+            self._engine.revoked([partition])
+            self._fenced[partition] = now
         if force or now - self._committed_at >= COMMIT_EVERY_S:
             self._committed_at = now
             offsets = {commit.partition: commit.offset for commit in self._engine.commits()}
@@ -184,6 +198,8 @@ class Loop:
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Somebody else has them already."""
+        for partition in partitions:
+            self._fenced.pop(partition, None)
         if self._ended:
             return
         self._engine.revoked(partitions)
