@@ -3,6 +3,8 @@
 There is no coordinator: each member, when it polls, evicts those whose session is over and spreads the
 partitions, in one transaction. A partition changes hands in two steps: its owner lets go, then its target
 takes it. A member never takes what another one still owns.
+
+Sessions end by the wall clock, which all processes of a machine share: a jump of it costs a rebalance, not a record.
 """
 
 from __future__ import annotations
