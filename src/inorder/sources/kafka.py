@@ -33,6 +33,7 @@ _DEFAULTS: kafka_url.Settings = {
     # For how long librdkafka stops fetching once its queue is full. Its own default, a second, starves a fast consumer.
     "fetch.queue.backoff.ms": 5,
     "reconnect.backoff.max.ms": 2_000,
+    "max.poll.interval.ms": 300_000,
 }
 _OURS = "inorder commits what is settled, and nothing else"
 _FIXED: dict[str, tuple[str | int | bool, str]] = {
@@ -70,6 +71,8 @@ class KafkaSource:
         self._revoking = False
         self._closed = False
         self._torn = False
+        self._expired = False
+        self._polled_at = time.monotonic()
         self._raised: BaseException | None = None
         self._warned: set[int] = set()
         self._failures = contact.Failures()
@@ -81,6 +84,7 @@ class KafkaSource:
             self._consumer = Consumer({**settings, **callbacks, "logger": contact.Quiet()})
         except (KafkaException, TypeError, ValueError) as error:
             raise contact.bad_option(error) from None
+        self._poll_limit_s = int(settings["max.poll.interval.ms"]) / 1000
 
     @classmethod
     def from_url(cls, url: str, group: str | None = None) -> KafkaSource:
@@ -98,6 +102,7 @@ class KafkaSource:
         if contact.find_topic(self._consumer, self._bootstrap, self.topic, self._failures) is None:
             raise contact.no_topic(self._bootstrap, self.topic)
         self._listener = listener
+        self._polled_at = time.monotonic()
         self._consumer.subscribe(
             [self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -106,6 +111,7 @@ class KafkaSource:
         """Leave the group. Partitions are revoked first, which commits what is settled."""
         if not self._closed:
             self._closed = True
+            self._note_lateness()
             self._consumer.close()
             self._end.close()
             self._raise_kept()
@@ -123,6 +129,9 @@ class KafkaSource:
             self._tell("assigned", fresh)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._expired:
+            self._on_lost(consumer, partitions)
+            return
         ours = self._owned.those(partition.partition for partition in partitions)
         _log.debug("revoked: %s", [owned.partition.number for owned in ours])
         self._revoking = True
@@ -196,12 +205,19 @@ class KafkaSource:
         return messages
 
     def _consume(self, most: int, timeout_s: float) -> list[Message]:
+        self._note_lateness()
         try:
             return self._consumer.consume(most, timeout_s)
         except BaseException:
             # A signal handler raised: messages may be gone that librdkafka counts as given out.
             self._torn = True
             raise
+        finally:
+            self._polled_at = time.monotonic()
+
+    def _note_lateness(self) -> None:
+        # Who does not poll for too long is put out of the group. A revocation that waited all the while does not say so.
+        self._expired = time.monotonic() - self._polled_at > self._poll_limit_s
 
     def _fetch_again(self) -> None:
         """Go back to where the last record was given out."""

@@ -21,7 +21,15 @@ from inorder.sources.kafka_url import Settings
 ASK_TIMEOUT_S = 5.0
 """How long a question may take before it counts as unanswered."""
 
-_OF_MEMBERS = ("group.protocol", "group.instance.id", "group.remote.assignor", "partition.assignment.strategy")
+_OF_MEMBERS = {
+    "group.protocol",
+    "group.instance.id",
+    "group.remote.assignor",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+}
 
 
 class TopicEnd:

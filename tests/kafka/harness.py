@@ -1,0 +1,69 @@
+"""Kafka in the conformance suite, and in the tests of this folder."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import Producer
+
+from inorder.ports import Source
+from inorder.sources.kafka import KafkaSource
+from tests.kafka.protocols import SESSION_S, options, prepare_group
+from tests.services import KafkaCluster
+
+_numbers = itertools.count()
+
+
+class KafkaHarness:
+    """One topic of a real broker, and the sources opened on it."""
+
+    session_timeout_s = SESSION_S
+    patience_s = 15.0
+
+    def __init__(self, kafka: KafkaCluster, protocol: str, partitions: int = 2, **config: str | int) -> None:
+        self.kafka = kafka
+        self.protocol = protocol
+        unique = f"{os.getpid()}-{time.time_ns() % 10**9}-{next(_numbers)}"
+        self.topic = kafka.create_topic(f"topic-{unique}", partitions, **config)
+        self._groups: set[str] = set()
+        self._open: list[KafkaSource] = []
+        self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0, "acks": "all"})
+
+    def group(self, name: str = "group") -> str:
+        """The broker's name of a group of this test."""
+        group = f"{self.topic}-{name}"
+        if group not in self._groups:
+            prepare_group(self.kafka, self.protocol, group)
+            self._groups.add(group)
+        return group
+
+    def produce(self, partition: int, values: Sequence[bytes | None], key: bytes | None = None) -> None:
+        for value in values:
+            self._producer.produce(self.topic, value, key, partition, headers=[("n", b"1")])
+        assert self._producer.flush(self.patience_s) == 0
+
+    def open(self, group: str = "group", **more: Any) -> KafkaSource:
+        chosen = {**options(self.protocol), **{name.replace("_", "."): str(v) for name, v in more.items()}}
+        source = KafkaSource(self.kafka.bootstrap, self.topic, self.group(group), chosen)
+        self._open.append(source)
+        return source
+
+    def grow(self, partitions: int) -> None:
+        self.kafka.grow(self.topic, partitions)
+
+    def kill(self, source: Source) -> None:
+        """librdkafka's handle is destroyed without the goodbye of `close`."""
+        assert isinstance(source, KafkaSource)
+        self._open.remove(source)
+        source._consumer = None  # type: ignore[assignment]
+
+    def silence(self, source: Source) -> None:
+        pass  # who does not poll for `max.poll.interval.ms` is out
+
+    def close(self) -> None:
+        for source in self._open:
+            source.close()
