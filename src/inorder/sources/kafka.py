@@ -216,7 +216,7 @@ class KafkaSource:
             self._polled_at = time.monotonic()
 
     def _note_lateness(self) -> None:
-        # Who does not poll for too long is put out of the group. A revocation that waited all the while does not say so.
+        # Who does not poll for too long is put out of the group. A revocation that waits meanwhile does not say so.
         self._expired = time.monotonic() - self._polled_at > self._poll_limit_s
 
     def _fetch_again(self) -> None:
