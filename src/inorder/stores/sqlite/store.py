@@ -80,7 +80,7 @@ class SqliteStore(Reads):
     def load(self, keys: Sequence[str]) -> dict[str, Entity]:
         """Those of the entities that the store has, with what they wait for and which versions wait."""
         with self._snapshot():
-            rows = self._select("entities", keys=self._keys(keys))
+            rows = self._select("entities", keys=self._keys(sorted(keys)))
             entities = {row[0]: to_entity(row) for row in rows}
             waiting = [row[0] for row in rows if row[6]]
             if waiting:

@@ -1,0 +1,17 @@
+"""Where the stores of the tests are: each kind of store, in a place of its own for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stores.places import KINDS, Place
+
+
+@pytest.fixture(params=sorted(KINDS))
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A place for stores that nothing has been written to."""
+    with KINDS[request.param](request, tmp_path) as made:
+        yield made

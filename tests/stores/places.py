@@ -1,0 +1,61 @@
+"""The kinds of store that the conformance suite runs over, and what differs between them for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from inorder.core.order import Order
+from inorder.wiring import open_store
+
+
+class Place:
+    """A URL that stores are opened at, and closed again at the end of the test."""
+
+    opening = ""
+    """The module that applies migrations."""
+    mark = ""
+    """How a parameter is written in a statement of the user's."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._opened: list[Any] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for store in self._opened:
+            store.close()
+
+    def look(self, stream: str = "orders", create: bool = True) -> Any:
+        """A store as a tool opens it, without declaring anything."""
+        store = open_store(self.url, stream, create=create)
+        self._opened.append(store)
+        return store
+
+    def open(self, stream: str = "orders", order: Order = Order.STRICT, baseline: int = 0) -> Any:
+        """A store as a worker opens it."""
+        store = self.look(stream)
+        store.register(order, baseline)
+        return store
+
+
+class SqlitePlace(Place):
+    """A file in the test's own folder."""
+
+    opening = "inorder.stores.sqlite.opening"
+    mark = "?"
+
+    def __init__(self, _: pytest.FixtureRequest, folder: Path) -> None:
+        self.file = folder / "store.db"
+        super().__init__(f"sqlite:///{self.file}")
+
+
+KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Place]] = {"sqlite": SqlitePlace}

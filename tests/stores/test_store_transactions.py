@@ -1,0 +1,151 @@
+"""What every store promises to a handler that writes its own tables. Each kind of store passes all of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from inorder.errors import Mismatch, UsageError
+from tests.stores.making import changes, held, row, versions, write
+from tests.stores.places import Place
+
+
+def inside(store: Any, *steps: Callable[[Any], object]) -> None:
+    """Take these steps in one transaction."""
+    with store.transaction() as tx:
+        for step in steps:
+            step(tx)
+
+
+def create(tx: Any) -> None:
+    tx.execute("CREATE TABLE effects (n INTEGER)")
+
+
+def write_a(tx: Any) -> None:
+    tx.write([row("a", 0)], changes(), {})
+
+
+def test_the_users_statements_commit_with_ours(place: Place) -> None:
+    store = place.open()
+    with store.transaction() as tx:
+        tx.execute("CREATE TABLE effects (n INTEGER)")
+        tx.execute(f"INSERT INTO effects VALUES ({place.mark})", (5,))
+        tx.write([row("a", 0)], changes(), {})
+        assert tx.connection is not None
+    with store.transaction() as tx:
+        assert tx.execute("SELECT n FROM effects").fetchall() == [(5,)]
+    assert versions(store) == {"a": 1}
+
+
+def test_an_exception_undoes_both_and_passes_through(place: Place) -> None:
+    store = place.open()
+    failure = ValueError("the user's own")
+
+    def fail(tx: Any) -> None:
+        raise failure
+
+    with pytest.raises(ValueError, match="the user's own") as raised:
+        inside(store, create, write_a, fail)
+    assert raised.value is failure
+    assert versions(store) == {}
+    with store.transaction() as tx:
+        tx.execute("CREATE TABLE effects (n INTEGER)")
+
+
+def test_an_error_in_the_users_statement_is_the_drivers_own(place: Place) -> None:
+    store = place.open()
+    with pytest.raises(Exception, match="no_such_table") as raised:
+        inside(store, lambda tx: tx.execute("SELECT * FROM no_such_table"))
+    assert type(raised.value).__module__.startswith(("sqlite3", "psycopg"))
+    write(store, [row("a", 0)])
+
+
+def test_a_savepoint_undoes_only_what_is_inside(place: Place) -> None:
+    store = place.open()
+
+    def insert_and_fail(tx: Any) -> None:
+        with tx.savepoint():
+            tx.execute("INSERT INTO effects VALUES (2)")
+            raise ValueError("inner")
+
+    def insert_elsewhere(tx: Any) -> None:
+        with tx.savepoint():
+            tx.execute("INSERT INTO no_such_table VALUES (3)")
+
+    with store.transaction() as tx:
+        create(tx)
+        with tx.savepoint():
+            tx.execute("INSERT INTO effects VALUES (1)")
+            with pytest.raises(ValueError, match="inner"):
+                insert_and_fail(tx)
+            with pytest.raises(Exception, match="no_such_table"):
+                insert_elsewhere(tx)
+        write_a(tx)
+    with store.transaction() as tx:
+        assert tx.execute("SELECT n FROM effects").fetchall() == [(1,)]
+    assert versions(store) == {"a": 1}
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_handler_cannot_end_the_transaction(place: Place, end: str) -> None:
+    store = place.open()
+    with pytest.raises(UsageError, match="ended by inorder"):
+        inside(store, write_a, lambda tx: tx.execute(end))
+    assert versions(store) == {}
+
+
+def test_a_transaction_is_not_seen_before_its_end(place: Place) -> None:
+    store, other = place.open(), place.open()
+    with store.transaction() as tx:
+        tx.write([row("a", 0)], changes(held=[held("a", 5)]), {})
+        assert other.load(["a"]) == {}
+        assert other.held("a", 10) == []
+    assert other.load(["a"])["a"].version == 1
+
+
+def test_a_refused_transaction_cannot_go_on(place: Place) -> None:
+    store = place.open()
+
+    def be_refused(tx: Any) -> None:
+        with pytest.raises(Mismatch):
+            tx.write([row("a", 3)], changes(), {})
+        with pytest.raises(Mismatch):
+            create(tx)
+
+    with pytest.raises(Mismatch):
+        inside(store, create, be_refused)
+    inside(store, create)
+
+
+def test_abandoning_undoes_what_a_hanging_thread_has_open(place: Place) -> None:
+    store = place.open()
+    entered, go_on = threading.Event(), threading.Event()
+    met: list[BaseException] = []
+
+    def hang() -> None:
+        try:
+            with store.transaction() as tx:
+                create(tx)
+                write_a(tx)
+                entered.set()
+                go_on.wait()
+                tx.execute("CREATE TABLE more (n INTEGER)")
+        except Exception as error:
+            met.append(error)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    entered.wait()
+    store.abandon()
+    other = place.open()
+    write(other, [row("a", 0, 7)])
+    go_on.set()
+    thread.join()
+    assert met
+    assert versions(other) == {"a": 7}
+    with other.transaction() as tx:
+        tx.execute("CREATE TABLE effects (n INTEGER)")
+        tx.execute("CREATE TABLE more (n INTEGER)")
