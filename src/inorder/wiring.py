@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from inorder.errors import UsageError
 from inorder.ports import Sink, Source
@@ -29,9 +29,14 @@ def open_source(url: str, group: str) -> Source:
     """The source that `url` names. `group` is the consumer group unless the URL names one."""
     scheme = _scheme(url)
     if scheme in {"", "file"}:
-        return _adapter(_FILE).from_url(url)  # type: ignore[no-any-return]
+        return _adapter(_FILE)(unquote(urlsplit(url).path) if scheme else url)  # type: ignore[no-any-return]
     source: Source = _adapter(_known(_SOURCES, scheme, url, "source")).from_url(url, group)
     return source
+
+
+def is_one_reader(url: str) -> bool:
+    """Whether `url` names a source without groups: every reader would be given all of it."""
+    return _scheme(url) in {"", "file"}
 
 
 def open_sink(url: str, partitions: int | None = None) -> Sink:
@@ -43,6 +48,11 @@ def open_sink(url: str, partitions: int | None = None) -> Sink:
 def open_store(url: str, stream: str, *, create: bool = True) -> Any:
     """The store that `url` names, for one stream ("" for a look at all of it)."""
     return _adapter(_known(_STORES, _scheme(url), url, "store")).from_url(url, stream, create)
+
+
+def check_sink(url: str) -> None:
+    """Raises `UsageError` when `url` names no sink."""
+    _known(_SINKS, _scheme(url), url, "sink")
 
 
 def check_store(url: str) -> None:

@@ -1,0 +1,100 @@
+"""The command `inorder`. Each verb is a file of this package, imported when it is used."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from inorder.cli.codes import Exit
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+VERBS = {
+    "demo": ("inorder.cli.demo:demo", "Watch order go wrong, then right, on this machine alone."),
+    "run": ("inorder.cli.run:run", "Run a consumer: each entity's events in order, exactly once."),
+    "produce": ("inorder.cli.produce:produce", "Send the lines of a JSON Lines file to a broker."),
+    "state": ("inorder.cli.state:state", "Print the state of each entity."),
+    "dlq": ("inorder.cli.dlq:app", "Dead letters: look at them, mend them, replay them."),
+}
+
+HELP = """Every entity's events take effect in order, exactly once.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 5 partial, 6 findings, 130 interrupted.
+Results go to standard output, progress and logs to standard error. `--debug` shows the traceback of a failure.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code. `arguments` are those of the process unless given."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        from inorder import __version__
+
+        print(f"inorder {__version__}")
+        return Exit.OK
+    from inorder.cli.failing import DEBUG, complain, failed
+
+    debug = DEBUG in given
+    if debug:
+        given.remove(DEBUG)
+    try:
+        code = _dispatch(given)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        complain("interrupted")
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. What is left in the buffer must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except SystemExit as error:
+        if error.code is None or isinstance(error.code, int):
+            return error.code or Exit.OK
+        complain(str(error.code))
+        return Exit.FAILURE
+    except Exception as error:
+        return failed(error, debug)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from inorder.cli.failing import complain
+
+    try:
+        result = application()(arguments)
+    except CycloptsError as error:
+        complain(f"{error} (see: {_help_for(arguments)})")
+        return Exit.USAGE
+    return result if isinstance(result, int) else Exit.OK
+
+
+def application() -> App:
+    """The command's verbs and options."""
+    from cyclopts import App
+
+    from inorder import __version__
+
+    app = App(
+        name="inorder",
+        help=HELP,
+        help_format="plaintext",
+        version=f"inorder {__version__}",
+        help_formatter="default" if sys.stdout.isatty() else "plain",
+        result_action="return_value",
+        print_error=False,
+        exit_on_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, (place, line) in VERBS.items():
+        app.command(place, name=name, help=line)
+    return app
+
+
+def _help_for(arguments: list[str]) -> str:
+    verb = next((one for one in arguments if one in VERBS), None)
+    return f"inorder {verb} --help" if verb else "inorder --help"

@@ -1,0 +1,132 @@
+"""One process of `inorder run --workers N`: `python -m inorder.worker.child`, started by the supervisor.
+
+Standard input brings one line of JSON, an `Order`, and then stays open: when it ends, the supervisor is dead, and
+this process finishes what runs and ends too. Standard output carries `News` back. What handlers print goes to
+standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import BinaryIO
+
+import msgspec
+
+from inorder.errors import InorderError, UsageError
+from inorder.worker.settings import Settings
+
+SPARE_S = 5.0
+"""Time to leave the source, after the handlers' own limit."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor wants run."""
+
+    target: str
+    settings: Settings
+    log_level: str
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a child has to say: one line of JSON each."""
+
+    tally: int | None = None
+    """It is up, and counts in this row of the store. Said before the first event is received."""
+    ended: str | None = None
+    """It ends by itself: "idle", or "stopped" when it was told to."""
+    error: str | None = None
+    """It ends because of this."""
+    usage: bool = False
+    """Trying again will not help."""
+
+
+class Stop:
+    """The wish to stop, from a signal or a thread, before or after there is a worker to pass it on to."""
+
+    def __init__(self) -> None:
+        self.wished = False
+        self._act: Callable[[], None] | None = None
+
+    def wish(self, *_: object) -> None:
+        """Stop. More than once is the same as once: only the supervisor decides when patience ends."""
+        self.wished = True
+        if self._act is not None:
+            self._act()
+
+    def leads_to(self, act: Callable[[], None]) -> None:
+        """What to do when the wish comes, or now if it has come already."""
+        self._act = act
+        if self.wished:
+            act()
+
+
+def main() -> int:
+    """Run one worker as the supervisor asks."""
+    stop = Stop()
+    signal.signal(signal.SIGTERM, stop.wish)
+    # Ctrl-C reaches every process of the terminal, and the supervisor passes it on as a SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with os.fdopen(os.dup(1), "wb", buffering=0) as channel:
+        os.dup2(2, 1)
+        line = sys.stdin.buffer.readline()
+        if not line:
+            return 0
+        try:
+            ended = _work(msgspec.json.decode(line, type=Order), channel, stop)
+        except Exception as error:
+            if not isinstance(error, InorderError):
+                _log_traceback(error)
+            _tell(channel, News(error=_named(error), usage=isinstance(error, UsageError)))
+            return 1
+        return 0 if ended else 1
+
+
+def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
+    from inorder.declaration import declaration_of
+    from inorder.observe.log import log_to_stderr
+    from inorder.worker.loading import load_consumer
+    from inorder.worker.run import Worker
+
+    log_to_stderr(order.log_level, order.settings.worker)
+    consumer = load_consumer(order.target)
+    drain_s = declaration_of(consumer).limits.drain_s
+    threading.Thread(target=_watch_parent, args=(stop, drain_s), name="watch-parent", daemon=True).start()
+    worker = Worker(consumer, order.settings)
+    _tell(channel, News(tally=worker.tally))
+    stop.leads_to(worker.stop)
+    ended = worker.run()
+    _tell(channel, News(ended="stopped" if stop.wished else "idle"))
+    return ended
+
+
+def _watch_parent(stop: Stop, drain_s: float) -> None:
+    """Wait for the end of standard input, then stop; by force, when that takes too long."""
+    while os.read(0, 1024):
+        pass
+    stop.wish()
+    threading.Event().wait(drain_s + SPARE_S)
+    os._exit(1)
+
+
+def _tell(channel: BinaryIO, news: News) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the supervisor is dead, as the end of standard input says too
+        channel.write(msgspec.json.encode(news) + b"\n")
+
+
+def _named(error: Exception) -> str:
+    return str(error) if isinstance(error, InorderError) else f"unexpected {type(error).__name__}: {error}"
+
+
+def _log_traceback(error: Exception) -> None:
+    import logging
+
+    logging.getLogger("inorder.worker").debug("the traceback", exc_info=error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

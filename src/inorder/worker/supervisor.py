@@ -1,0 +1,168 @@
+"""Several processes of one group: starts them, restarts those that die, passes the end on, leaves none behind.
+
+It never touches the source or an event. Children are processes of the same interpreter: `inorder.worker.child`.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+
+import msgspec
+
+from inorder.errors import InorderError, UsageError
+from inorder.worker.child import SPARE_S, Order
+from inorder.worker.process import Process, cause
+from inorder.worker.settings import Settings
+
+log = logging.getLogger("inorder.worker")
+
+TICK_S = 0.1
+"""Longest time until a death or a wish to stop is seen."""
+FIRST_BACKOFF_S = 0.2
+LONGEST_BACKOFF_S = 10.0
+"""Bounds of the wait before a restart; doubled for each death in a row."""
+STEADY_S = 30.0
+"""A process that lived this long has put the deaths before it behind it."""
+FALSE_STARTS = 3
+"""So many failures to start in a row, of one child, end the run."""
+
+
+class Place:
+    """One place in the group, and the process that fills it at present."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.name = order.settings.worker
+        self.process: Process | None = None
+        self.done = False
+        self.deaths = 0
+        self.false_starts = 0
+        self.start_at = 0.0
+
+
+class Supervisor:
+    """Runs `workers` processes of the consumer that `target` names."""
+
+    def __init__(self, target: str, settings: Settings, workers: int, log_level: str, drain_s: float) -> None:
+        self.tallies: list[int] = []
+        """The rows of counts of all processes of this run, the dead ones included."""
+        self._drain_s = drain_s
+        self._until_idle = settings.until_idle_s is not None
+        self._stopping = False
+        self._kill_at: float | None = None
+        self._clean = True
+        self._fatal: InorderError | None = None
+        self._selector = selectors.DefaultSelector()
+        each = [msgspec.structs.replace(settings, worker=str(number)) for number in range(1, workers + 1)]
+        self._places = [Place(Order(target=target, settings=mine, log_level=log_level)) for mine in each]
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run at present."""
+        return [place.process.pid for place in self._places if place.process is not None]
+
+    def stop(self) -> None:
+        """Let every process finish what runs, and return from `run`. May be called from a signal handler."""
+        self._stopping = True
+
+    def kill(self) -> None:
+        """End every process at once. May be called from a signal handler."""
+        for place in self._places:
+            if place.process is not None:
+                place.process.kill()
+
+    def run(self) -> bool:
+        """Until stopped, or until every process has ended by itself because the stream was idle.
+
+        Returns whether everything that ran was finished within the limit. Raises what keeps a process from starting.
+        """
+        try:
+            while not all(place.done for place in self._places):
+                self._turn()
+        finally:
+            self.kill()
+            for place in self._places:
+                if place.process is not None:
+                    place.process.close()
+            self._selector.close()
+        if self._fatal is not None:
+            raise self._fatal
+        return self._clean
+
+    def _turn(self) -> None:
+        if self._stopping:
+            self._press()
+        for place in self._places:
+            if place.process is None and not place.done:
+                self._fill(place)
+        for key, _ in self._selector.select(TICK_S):
+            self._listen(key.data, key.data.process)
+        for place in self._places:
+            process = place.process
+            if process is not None and not process.alive:
+                self._listen(place, process)
+                self._bury(place, process)
+
+    def _fill(self, place: Place) -> None:
+        if self._stopping:
+            place.done = True
+        elif place.start_at <= time.monotonic():
+            place.process = Process(place.name, place.order)
+            self._selector.register(place.process.stdout, selectors.EVENT_READ, place)
+
+    def _press(self) -> None:
+        """Ask for an end; then, past the limit, see to it."""
+        now = time.monotonic()
+        if self._kill_at is None:
+            self._kill_at = now + self._drain_s + SPARE_S
+            for place in self._places:
+                if place.process is not None:
+                    place.process.terminate()
+        elif now > self._kill_at:
+            log.error("workers did not end within %g s and are killed", self._drain_s + SPARE_S)
+            self._kill_at = float("inf")
+            self._clean = False
+            self.kill()
+
+    def _listen(self, place: Place, process: Process) -> None:
+        was_up = process.tally is not None
+        if not process.listen():
+            self._unregister(process)
+        if process.tally is not None and not was_up:
+            self.tallies.append(process.tally)
+            place.false_starts = 0
+            log.info("worker %s is up, process %d", place.name, process.pid)
+
+    def _unregister(self, process: Process) -> None:
+        if process.stdout.fileno() in self._selector.get_map():
+            self._selector.unregister(process.stdout)
+
+    def _bury(self, place: Place, process: Process) -> None:
+        """A process has ended: was that its end, or is another to take its place?"""
+        self._unregister(process)
+        code = process.close()
+        place.process = None
+        if self._stopping:
+            # One that had not got as far as its signals dies of the SIGTERM, with nothing begun.
+            self._clean = self._clean and (code == 0 or process.tally is None)
+            place.done = True
+        elif process.ended == "idle" and self._until_idle:
+            self._clean = self._clean and code == 0
+            place.done = True
+        else:
+            self._again(place, process, process.error or process.ended or cause(code))
+
+    def _again(self, place: Place, process: Process, why: str) -> None:
+        if process.tally is None:
+            place.false_starts += 1
+            if process.usage or place.false_starts >= FALSE_STARTS:
+                self._fatal = UsageError(why) if process.usage else InorderError(why)
+                self._stopping = place.done = True
+                return
+        now = time.monotonic()
+        place.deaths = 1 if now - process.started_at > STEADY_S else place.deaths + 1
+        wait_s = min(FIRST_BACKOFF_S * 2 ** (place.deaths - 1), LONGEST_BACKOFF_S)
+        place.start_at = now + wait_s
+        log.warning("worker %s has ended: %s; another takes its place in %g s", place.name, why, wait_s)
