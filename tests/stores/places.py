@@ -20,6 +20,9 @@ class Place:
     """The module that applies migrations."""
     mark = ""
     """How a parameter is written in a statement of the user's."""
+    extra_table = ""
+    extra = ""
+    """What a later release's migration could be."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -52,6 +55,8 @@ class SqlitePlace(Place):
 
     opening = "inorder.stores.sqlite.opening"
     mark = "?"
+    extra_table = "inorder_extra"
+    extra = "CREATE TABLE inorder_extra (n INTEGER)"
 
     def __init__(self, _: pytest.FixtureRequest, folder: Path) -> None:
         self.file = folder / "store.db"

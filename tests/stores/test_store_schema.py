@@ -1,0 +1,69 @@
+"""What every store promises about the version of its tables. Each kind of store passes all of it."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from inorder.errors import Unreachable, UsageError
+from tests.stores.making import changes, held, letter, row, versions, write
+from tests.stores.places import Place
+
+
+def one_more_migration(place: Place, patch: pytest.MonkeyPatch) -> None:
+    """As if this were the next release, with one table more."""
+    opening = importlib.import_module(place.opening)
+    known = opening.migrations
+    patch.setattr(opening, "migrations", lambda package: (*known(package), place.extra))
+
+
+def test_an_older_schema_is_brought_up_to_date(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = place.open()
+    write(store, [row("a", 0)], changes(held=[held("a", 5)], letters=[letter(1)]))
+    with monkeypatch.context() as patch:
+        one_more_migration(place, patch)
+        for _ in range(2):
+            newer = place.open()
+            with newer.transaction() as tx:
+                tx.execute(f"INSERT INTO {place.extra_table} VALUES (1)")
+    assert versions(newer) == {"a": 1}
+    assert newer.held_count() == 1
+    assert len(list(newer.letters())) == 1
+    with newer.transaction() as tx:
+        assert tx.execute(f"SELECT count(*) FROM {place.extra_table}").fetchone() == (2,)
+
+
+def test_a_newer_schema_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        one_more_migration(place, patch)
+        place.open()
+    with pytest.raises(UsageError, match=r"its schema is version \d+, this inorder knows up to \d+:") as refusal:
+        place.open()
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_migration_that_fails_changes_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.open()
+    with monkeypatch.context() as patch:
+        patch.setattr(place, "extra", place.extra + ";\nSELECT * FROM no_such_table;\n")
+        one_more_migration(place, patch)
+        with pytest.raises(Unreachable, match="no_such_table"):
+            place.open()
+    with place.open().transaction() as tx:
+        tx.execute(place.extra)
+
+
+def test_a_look_makes_no_store(place: Place) -> None:
+    with pytest.raises(Unreachable, match="there is no"):
+        place.look(create=False)
+    place.open()
+    assert list(place.look(create=False).states()) == []
+
+
+def test_a_look_declares_nothing(place: Place) -> None:
+    write(place.open(), [row("a", 0)])
+    look = place.look("unknown")
+    assert list(look.states()) == []
+    assert look.counts() == {}
+    assert [stream.name for stream in place.look("").streams()] == ["orders"]
