@@ -82,13 +82,15 @@ class Changes:
     the deliveries it received, and `received` is the sum of its outcomes at all times.
     """
 
-    __slots__ = ("counts", "entities", "held", "letters", "released", "tally", "waits", "witness")
+    __slots__ = ("counts", "entities", "grown", "held", "letters", "released", "tally", "waits", "witness")
 
     def __init__(self, tally: int, witness: Callable[[Event, Outcome], None] | None = None) -> None:
         self.tally = tally
         self.witness = witness
         """Told of every event's outcome as it is decided: for logs, traces and the order's own check."""
         self.entities: dict[str, Entity] = {}
+        self.grown = 0
+        """By how many bytes the states have grown, once `rows` has encoded them."""
         self.held: dict[tuple[str, int], HeldRow] = {}
         self.released: set[tuple[str, int]] = set()
         self.letters: list[Letter] = []
@@ -146,11 +148,14 @@ class Changes:
         entities = self.entities
         for key in sorted(entities):
             entity = entities[key]
-            state = entity.stored_state = encode(entity)
+            state = encode(entity)
+            self.grown += len(state or b"") - len(entity.stored_state or b"")
+            entity.stored_state = state
             recent = entity.recent
             if len(recent) > remembered:
                 del recent[: len(recent) - remembered]
-            ranges = msgspec.json.encode(entity.ranges.pairs()) if entity.ranges else b""
+            # The list inside is asked, not the ranges: a truth value computed in Python would cost more than all else.
+            ranges = msgspec.json.encode(entity.ranges.pairs()) if entity.ranges.starts else b""
             waits = entity.waiting is not None
             rows.append(EntityRow(key, entity.revision, entity.version, ranges, recent.tobytes(), state, waits))
             entity.revision += 1

@@ -6,7 +6,7 @@ While this thread waits for the store to commit, the poll loop decodes what come
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes, EntityRow, HeldRow
@@ -130,7 +130,7 @@ class Batches:
         # From here on the store works, not a handler: whoever watches for hanging ones must not see one.
         self.effect.now_at = None
 
-    def _entities(self, keys: Iterable[str]) -> dict[str, Entity]:
+    def _entities(self, keys: set[str]) -> dict[str, Entity]:
         found, missing = self._cache.find(keys)
         if missing:
             loaded = self._store.load(missing)
@@ -151,10 +151,8 @@ class Batches:
         return checked
 
     def _rows(self, changes: Changes) -> list[EntityRow]:
-        before = sum([len(entity.stored_state or b"") for entity in changes.entities.values()])
         rows = changes.rows(self.effect.encode, self._planner.guard.remembered)
-        after = sum([len(row.state or b"") for row in rows])
-        self._cache.grew(max(0, 4 * (after - before)))
+        self._cache.grew(changes.grown)
         return rows
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from inorder.core.entity import Entity
 
@@ -26,15 +27,17 @@ class Cache:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def find(self, keys: Iterable[str]) -> tuple[dict[str, Entity], list[str]]:
-        """The entities that are known, and the keys of those that are not."""
-        young, old = self._young, self._old
+    def find(self, keys: AbstractSet[str]) -> tuple[dict[str, Entity], list[str]]:
+        """The entities that are known (perhaps with others), and the keys of those that are not."""
+        young = self._young
+        if young.keys() >= keys:
+            return young, []
         found: dict[str, Entity] = {}
         missing: list[str] = []
         for key in keys:
             entity = young.get(key)
             if entity is None:
-                entity = old.pop(key, None)
+                entity = self._old.pop(key, None)
                 if entity is None:
                     missing.append(key)
                     continue
@@ -49,7 +52,7 @@ class Cache:
         self.grew(_FIXED_BYTES + 2 * len(entity.key) + 4 * state + 100 * len(entity.held))
 
     def grew(self, size: int) -> None:
-        """Entities that are kept take `size` more bytes."""
+        """Entities that are kept take `size` more bytes, or fewer."""
         self._young_bytes += size
         if self._young_bytes > self._most // 2:
             self._old, self._young, self._young_bytes = self._young, {}, 0

@@ -124,14 +124,14 @@ class LaneWork:
 
     async def _entities(self, keys: Iterable[str]) -> None:
         """Read the entities that are not known into the cache."""
-        _, missing = self._cache.find(keys)
+        _, missing = self._cache.find(set(keys))
         if not missing:
             return
         epoch = self._epoch
         loaded = await self._keeper.load(missing)
         if epoch != self._epoch:
             return
-        _, missing = self._cache.find(missing)
+        _, missing = self._cache.find(set(missing))
         for key in missing:
             self._cache.keep(loaded.get(key) or Entity(key, self._planner.guard.baseline))
 
@@ -156,7 +156,7 @@ class LaneWork:
             events = self._lanes.start(self.declared.batch)
             if not events:
                 break
-            entities, _ = self._cache.find((events[0].key,))
+            entities, _ = self._cache.find({events[0].key})
             if not entities:
                 unknown += events
                 continue
@@ -271,7 +271,7 @@ class LaneWork:
     async def _wake(self, keys: list[str]) -> None:
         await self._entities(keys)
         now = self._clock.now()
-        found, _ = self._cache.find(keys)
+        found, _ = self._cache.find(set(keys))
         for key in keys:
             self._draining.pop(key, None)
             entity = found.get(key)
