@@ -20,6 +20,7 @@ def opened(url: str) -> Any:
 
 def open_and_close(url: str, pipe: Connection) -> None:
     """Open the store at the same moment as others do, and make a tally."""
+    pipe.send("ready")
     pipe.recv()
     store = opened(url)
     pipe.send(store.tally("w"))
@@ -28,9 +29,10 @@ def open_and_close(url: str, pipe: Connection) -> None:
 
 def advance(url: str, pipe: Connection, keys: list[str], times: int) -> None:
     """Raise the version of every key, again and again, whoever else does the same."""
-    pipe.recv()
     store = opened(url)
     tally = store.tally("w")
+    pipe.send("ready")
+    pipe.recv()
     refused = 0
     for _ in range(times):
         while True:

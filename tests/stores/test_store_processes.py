@@ -23,10 +23,17 @@ def started(target: Callable[..., None], url: str, *arguments: object) -> tuple[
     return process, ours
 
 
-def test_processes_may_open_a_new_store_at_the_same_moment(place: Place) -> None:
-    processes = [started(other_process.open_and_close, place.url) for _ in range(3)]
+def say_go(processes: list[tuple[BaseProcess, Connection]]) -> None:
+    """Wait until all of them are ready, then let them all go."""
+    for _, pipe in processes:
+        assert pipe.recv() == "ready"
     for _, pipe in processes:
         pipe.send("go")
+
+
+def test_processes_may_open_a_new_store_at_the_same_moment(place: Place) -> None:
+    processes = [started(other_process.open_and_close, place.url) for _ in range(3)]
+    say_go(processes)
     tallies = [pipe.recv() for _, pipe in processes]
     for process, _ in processes:
         process.join()
@@ -36,8 +43,7 @@ def test_processes_may_open_a_new_store_at_the_same_moment(place: Place) -> None
 def test_two_processes_that_race_never_lose_a_write(place: Place) -> None:
     keys = [f"k{n}" for n in range(20)]
     processes = [started(other_process.advance, place.url, keys, 60) for _ in range(2)]
-    for _, pipe in processes:
-        pipe.send("go")
+    say_go(processes)
     refused = [pipe.recv() for _, pipe in processes]
     for process, _ in processes:
         process.join()

@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from inorder.errors import Unreachable, UsageError
+from inorder.errors import NotFound, Unreachable, UsageError
 from tests.stores.making import changes, held, letter, row, versions, write
 from tests.stores.places import Place
 
@@ -55,7 +55,7 @@ def test_a_migration_that_fails_changes_nothing(place: Place, monkeypatch: pytes
 
 
 def test_a_look_makes_no_store(place: Place) -> None:
-    with pytest.raises(Unreachable, match="there is no"):
+    with pytest.raises(NotFound, match="there is no"):
         place.look(create=False)
     place.open()
     assert list(place.look(create=False).states()) == []
