@@ -32,6 +32,12 @@ def failed(error: BaseException, debug: bool) -> Exit:
     return Exit.FAILURE
 
 
+def check_not_an_option(value: str, name: str) -> None:
+    """Raises `UsageError` for an argument that may be - for standard input, and is another option by mistake."""
+    if value.startswith("-") and value != "-":
+        raise UsageError(f"{name} has no value: {value!r} stands where one is expected")
+
+
 def complain(message: str) -> None:
     """One line on standard error."""
     print(f"inorder: {one_line(message)}", file=sys.stderr)

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from inorder.cli.codes import Exit
-from inorder.cli.failing import complain, one_line
+from inorder.cli.failing import check_not_an_option, complain, one_line
 from inorder.errors import InorderError, UsageError
 from inorder.wiring import check_sink, open_sink
 
@@ -25,21 +25,22 @@ _decode = msgspec.json.Decoder().decode
 
 
 def produce(
-    file: Annotated[str, Parameter(help="A JSON Lines file, or - for standard input.")],
+    file: Annotated[str, Parameter(allow_leading_hyphen=True, help="A JSON Lines file, or - for standard input")],
     /,
     *,
     to: Annotated[str, Parameter(help="embedded:///path.db/TOPIC or kafka://host:port/TOPIC")],
-    key: Annotated[str, Parameter(help="The field whose value chooses the partition.")],
+    key: Annotated[str, Parameter(help="The field whose value chooses the partition")],
     partitions: Annotated[
-        int | None, Parameter(validator=Number(gte=1), help="Create the topic with so many, or let it grow to them.")
+        int | None, Parameter(validator=Number(gte=1), help="Create the topic with so many, or let it grow to them")
     ] = None,
-    as_json: Annotated[bool, Parameter("--json", negative=(), help="Print one document.")] = False,
+    as_json: Annotated[bool, Parameter("--json", negative=(), help="Print one document")] = False,
 ) -> int:
     """Send the lines of a JSON Lines file to a broker, in their order, and print how many it keeps.
 
     Every line is checked first. If one is not a JSON object with a usable key, each such line is reported with its
     number, nothing is sent, and the exit code is 1. Blank lines are left out.
     """
+    check_not_an_option(file, "FILE")
     check_sink(to)
     with _open(file) as lines:
         bad = 0

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from inorder.cli.codes import Exit
-from inorder.cli.failing import complain
+from inorder.cli.failing import check_not_an_option, complain
 from inorder.cli.progress import Progress
 from inorder.cli.stopping import Stopping
 from inorder.cli.summary import print_report
@@ -31,22 +31,27 @@ AboveZero = Number(gt=0)
 
 
 def run(
-    consumer: Annotated[str, Parameter(help="MODULE:NAME; MODULE is a dotted name or a path (bank.py:balance).")],
+    consumer: Annotated[str, Parameter(help="MODULE:NAME; MODULE is a dotted name, or a path as in bank.py:balance")],
     /,
     *,
-    source: Annotated[str, Parameter("--from", help="embedded:///path.db/TOPIC, kafka://host:port/TOPIC, FILE or -.")],
+    source: Annotated[
+        str,
+        Parameter(
+            "--from", allow_leading_hyphen=True, help="embedded:///path.db/TOPIC, kafka://host:port/TOPIC, FILE or -"
+        ),
+    ],
     store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")] = "sqlite:///inorder.db",
-    workers: Annotated[int, Parameter(validator=AtLeastOne, help="Processes of one group.")] = 1,
+    workers: Annotated[int, Parameter(validator=AtLeastOne, help="Processes of one group")] = 1,
     concurrency: Annotated[
-        int, Parameter(validator=AtLeastOne, help="Handlers without tx that run at once in a process.")
+        int, Parameter(validator=AtLeastOne, help="Handlers without tx that run at once in one process")
     ] = 16,
     until_idle: Annotated[
         float | None,
-        Parameter(validator=AboveZero, help="Seconds without an event after which to end, once all is settled."),
+        Parameter(validator=AboveZero, help="Seconds without an event after which to end, once all is settled"),
     ] = None,
-    as_json: Annotated[bool, Parameter("--json", negative=(), help="Print one closing document.")] = False,
+    as_json: Annotated[bool, Parameter("--json", negative=(), help="Print one closing document")] = False,
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Parameter(help="debug: one line for each event.")
+        Literal["debug", "info", "warning", "error"], Parameter(help="debug writes a line for each event")
     ] = "info",
 ) -> int:
     """Run a consumer: each entity's events in order, exactly once.
@@ -54,6 +59,7 @@ def run(
     SIGTERM and Ctrl-C finish what runs and print the summary; a second one ends at once. What handlers print goes to
     standard error.
     """
+    check_not_an_option(source, "--from")
     log_to_stderr(log_level, "" if workers > 1 else "1")
     function = load_consumer(consumer)
     declared = declaration_of(function)

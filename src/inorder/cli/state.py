@@ -17,13 +17,13 @@ _CHUNK = 500
 
 
 def state(
-    key: Annotated[str | None, Parameter(help="Only this entity.")] = None,
+    key: Annotated[str | None, Parameter(help="Only this entity")] = None,
     /,
     *,
     store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")],
-    stream: Annotated[str | None, Parameter(help="Which stream, where the store has several.")] = None,
+    stream: Annotated[str | None, Parameter(help="Which stream, where the store has several")] = None,
     as_json: Annotated[
-        bool, Parameter("--json", negative=(), help="JSON Lines on a terminal too, as they are when piped.")
+        bool, Parameter("--json", negative=(), help="JSON Lines on a terminal too, as they are when piped")
     ] = False,
 ) -> int:
     """Print the state of each entity, sorted by key: JSON Lines of key, version and state.

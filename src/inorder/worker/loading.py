@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from inorder.declaration import declaration_of, is_consumer
+from inorder.declaration import is_consumer
 from inorder.errors import InorderError, UsageError
 
 _FORM = "write MODULE:NAME, such as bank.consumers:balance or bank.py:balance"
@@ -23,29 +23,29 @@ def load_consumer(target: str) -> Callable[..., Any]:
     Modules are also looked for in the working directory. Raises `UsageError` with what to write instead.
     """
     place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
-        place = target.rstrip(":")
-        if not place or place.startswith(":"):
-            raise UsageError(f"{target!r} names no consumer: {_FORM}")
-        name = ""
+    if not colon:
+        place, name = name, ""
+    if not place:
+        raise UsageError(f"{target!r} names no consumer: {_FORM}")
     by_path = place.endswith(".py") or "/" in place or "\\" in place
     module = _import_path(Path(place)) if by_path else _import_name(place)
+    if not name:
+        raise UsageError(f"{place} is a module: {_those_of(module, place)}")
     found: Any = module
-    for part in name.split(".") if name else ():
+    for part in name.split("."):
         found = getattr(found, part, None)
-    if not name or found is None:
-        raise UsageError(f"{place} has no consumer {name!r}: {_those_of(module, place)}")
-    if not callable(found):
-        raise UsageError(f"{target} is no function: {_those_of(module, place)}")
-    declaration_of(found)
+    if found is None:
+        raise UsageError(f"{place} has no {name!r}: {_those_of(module, place)}")
+    if not is_consumer(found):
+        raise UsageError(f"{target} is not a consumer: {_those_of(module, place)}")
     return found  # type: ignore[no-any-return]
 
 
 def _those_of(module: ModuleType, place: str) -> str:
     names = [name for name, value in vars(module).items() if is_consumer(value)]
     if names:
-        return "it has " + ", ".join(f"{place}:{name}" for name in names)
-    return "it has none; decorate a function with @inorder.fold or @inorder.handler"
+        return f"write {' or '.join(f'{place}:{name}' for name in names)}"
+    return "there is no consumer in it; decorate a function with @inorder.fold or @inorder.handler"
 
 
 def _import_name(name: str) -> ModuleType:

@@ -6,12 +6,12 @@ import sqlite3
 import time
 from pathlib import Path
 
-from inorder.errors import Unreachable, UsageError
+from inorder.errors import NotFound, UsageError
 from inorder.stores.sqlite.weather import BUSY_S, ours
 from inorder.stores.statements import migrations, statements
 
 PACKAGE = "inorder.stores.sqlite"
-SQL = statements(PACKAGE, "statements.sql")
+SQL = statements(PACKAGE, "statements.sql") | statements(PACKAGE, "letters.sql")
 
 OLDEST = (3, 38, 0)
 """The first SQLite with all that the statements use."""
@@ -28,10 +28,12 @@ def open_file(path: str, create: bool = True) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < OLDEST:
         raise UsageError(f"inorder needs SQLite {'.'.join(map(str, OLDEST))}, this is {sqlite3.sqlite_version}")
     if not create and not Path(path).exists():
-        raise Unreachable(f"store {path}: there is no such file")
+        raise NotFound(f"store {path}: there is no such file")
     with ours(path):
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
+            if not create and not _version(connection):
+                raise NotFound(f"store {path}: the file has nothing of inorder's")
             _use_log(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
