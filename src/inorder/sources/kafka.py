@@ -173,19 +173,19 @@ class KafkaSource:
         deadline = time.monotonic() + timeout_s
         if self._torn:
             self._fetch_again()
-        slices = self._owned.give_aside(most)
-        while not slices:
-            messages = self._take(most, deadline)
-            if any(map(_error, messages)):
-                messages = [message for message in messages if not self._failed(message)]
+        while True:
+            taken = self._owned.take_aside(most)
+            fresh = self._take(most - len(taken), 0.0 if taken else deadline)
+            if any(map(_error, fresh)):
+                fresh = [message for message in fresh if not self._failed(message)]
             if self._raised is not None:
-                self._owned.set_aside(messages)
+                self._owned.set_aside(taken, fresh)
                 self._raise_kept()
-            slices = self._owned.give(messages)
+            slices = self._owned.give(taken, fresh)
             remaining = deadline - time.monotonic()
-            if remaining <= 0:
+            if slices or remaining <= 0:
                 break
-            if messages and not slices:
+            if fresh:
                 # All of it is paused. To take more would only move librdkafka's queue into our memory.
                 time.sleep(min(PAUSED_STEP_S, remaining))
         self._halt_over_limit()
@@ -195,6 +195,8 @@ class KafkaSource:
     def _take(self, most: int, deadline: float) -> list[Message]:
         # librdkafka waits for as many messages as were asked for, or until the time is up. So first what is there, and
         # if that is nothing, the next message and what came with it.
+        if not most:
+            return []
         if self._owned.all_paused:
             return self._consume(1, max(0.0, deadline - time.monotonic()))
         messages = self._consume(most, 0)

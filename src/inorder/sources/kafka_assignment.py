@@ -15,7 +15,8 @@ from itertools import groupby
 
 from confluent_kafka import Message
 
-from inorder.core.event import Partition, Record, Slice
+from inorder.core.event import Partition, Slice
+from inorder.sources.kafka_record import offset_of, record_of
 
 MOST_ASIDE = 10_000
 """How many messages of paused partitions are set aside before these are halted."""
@@ -60,6 +61,7 @@ class Assignment:
         self._aside: dict[int, list[Message]] = {}
         self._aside_count = 0
         self._aside_bytes = 0
+        self._gone: set[int] = set()
         self.paused: set[int] = set()
         """Owned partitions whose records the worker does not want now."""
         self.halted: set[int] = set()
@@ -95,6 +97,7 @@ class Assignment:
             self._owned.pop(number, None)
             self.paused.discard(number)
             self._take_aside(number)
+            self._gone.add(number)
 
     def drop_aside(self) -> None:
         """Forget everything that was set aside: it will be fetched again."""
@@ -115,31 +118,41 @@ class Assignment:
         """Whether more is set aside than should be."""
         return self._aside_count > MOST_ASIDE or self._aside_bytes > MOST_ASIDE_BYTES
 
-    def give(self, messages: list[Message]) -> list[Slice]:
-        """One slice for each partition of ours in `messages`; those of paused partitions are set aside."""
-        runs: dict[int, list[Message]] = {}
-        for number, run in groupby(messages, _number):
-            if number in runs:
-                runs[number].extend(run)
-            elif number is not None:
-                runs[number] = list(run)
-        slices = []
-        for number, found in runs.items():
-            owned = self._owned.get(number)
-            if owned is None:
-                continue  # revoked in the very call that fetched it
-            if number in self.paused or number in self._aside:
-                self._set_aside(number, found)
-            else:
-                slices.append(_slice(owned, found))
-        return slices
+    def take_aside(self, most: int) -> list[Message]:
+        """Up to `most` of the messages that were set aside and may be given out now."""
+        taken: list[Message] = []
+        self._gone.clear()
+        if self._aside:
+            for number in [number for number in self._aside if number not in self.paused]:
+                messages = self._take_aside(number)
+                room = most - len(taken)
+                taken += messages[:room]
+                if messages[room:]:
+                    self._set_aside(number, messages[room:])
+                if len(taken) == most:
+                    break
+        return taken
 
-    def set_aside(self, messages: Iterable[Message]) -> None:
-        """Keep these for later, if they are of partitions of ours."""
-        for message in messages:
-            number = message.partition()
-            if number in self._owned:
-                self._set_aside(number, [message])
+    def set_aside(self, taken: list[Message], fresh: list[Message]) -> None:
+        """Keep all of these for later, what was taken from there before in front."""
+        for number, messages in self._still_ours(taken).items():
+            self._set_aside(number, messages + self._take_aside(number))
+        for number, messages in self._by_partition(fresh).items():
+            self._set_aside(number, messages)
+
+    def give(self, taken: list[Message], fresh: list[Message]) -> list[Slice]:
+        """One slice for each partition, of what was set aside and what is fresh; paused ones are set aside."""
+        runs = self._by_partition(fresh)
+        if self._aside or self.paused:
+            for number in [number for number in runs if number in self.paused or number in self._aside]:
+                self._set_aside(number, runs.pop(number))
+        if taken:
+            for number, messages in self._still_ours(taken).items():
+                if number in self.paused:
+                    self._set_aside(number, messages + self._take_aside(number))
+                else:
+                    runs[number] = messages + runs.get(number, [])
+        return [_slice(self._owned[number], run) for number, run in runs.items()]
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Set aside what arrives for these, if they are ours."""
@@ -151,25 +164,24 @@ class Assignment:
         self.paused -= resumed
         return resumed
 
+    def _still_ours(self, taken: list[Message]) -> dict[int, list[Message]]:
+        """Without those of partitions that went since, though they may have come back: these are fetched again."""
+        return {number: run for number, run in self._by_partition(taken).items() if number not in self._gone}
+
+    def _by_partition(self, messages: list[Message]) -> dict[int, list[Message]]:
+        """The messages of our partitions. What was revoked in the very call that fetched it is left out."""
+        runs: dict[int, list[Message]] = {}
+        for number, run in groupby(messages, _number):
+            if number in runs:
+                runs[number].extend(run)
+            elif number in self._owned:
+                runs[number] = list(run)
+        return runs
+
     def _set_aside(self, number: int, messages: list[Message]) -> None:
         self._aside.setdefault(number, []).extend(messages)
         self._aside_count += len(messages)
         self._aside_bytes += sum(map(len, messages))
-
-    def give_aside(self, most: int) -> list[Slice]:
-        """Up to `most` of the messages that were set aside and may be given out now."""
-        if not self._aside:
-            return []
-        slices = []
-        for number in [number for number in self._aside if number not in self.paused]:
-            messages = self._take_aside(number)
-            if messages[most:]:
-                self._set_aside(number, messages[most:])
-            slices.append(_slice(self._owned[number], messages[:most]))
-            most -= len(slices[-1])
-            if not most:
-                break
-        return slices
 
     def _number(self, partition: Partition) -> int:
         return partition.number if partition.topic == self._topic else -1
@@ -182,36 +194,6 @@ class Assignment:
 
 
 def _slice(owned: Owned, messages: list[Message]) -> Slice:
-    owned.given = _offset(messages[-1]) + 1
+    owned.given = offset_of(messages[-1]) + 1
     values = list(map(_value, messages))
-    return Slice(owned.partition, messages, values, owned.given, _record, _offset)
-
-
-def _offset(message: Message) -> int:
-    offset = message.offset()
-    assert offset is not None
-    return offset
-
-
-def _record(message: Message) -> Record:
-    topic, number = message.topic(), message.partition()
-    assert topic is not None
-    assert number is not None
-    kind, timestamp_ms = message.timestamp()
-    return Record(
-        partition=Partition(topic, number),
-        offset=_offset(message),
-        key=message.key(),
-        value=message.value(),
-        headers=tuple((name, _bytes(value)) for name, value in _headers(message)),
-        timestamp_ms=timestamp_ms if kind else None,
-    )
-
-
-def _headers(message: Message) -> list[tuple[str, str | bytes | None]]:
-    found = message.headers()
-    return list(found.items()) if isinstance(found, dict) else list(found or ())
-
-
-def _bytes(value: str | bytes | None) -> bytes:
-    return value.encode() if isinstance(value, str) else value or b""
+    return Slice(owned.partition, messages, values, owned.given, record_of, offset_of)
