@@ -61,9 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    from cyclopts import CycloptsError
-
     from inorder.cli.failing import complain
+
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+        complain(f"there is no verb {arguments[0]!r}: {_meant(arguments[0])}")
+        return Exit.USAGE
+    from cyclopts import CycloptsError
 
     try:
         result = application()(arguments)
@@ -93,6 +96,13 @@ def application() -> App:
     for name, (place, line) in VERBS.items():
         app.command(place, name=name, help=line)
     return app
+
+
+def _meant(verb: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(verb, VERBS, 1)
+    return f"did you mean {near[0]}?" if near else f"write one of {', '.join(VERBS)}"
 
 
 def _help_for(arguments: list[str]) -> str:

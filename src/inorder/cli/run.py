@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -61,50 +61,42 @@ def run(
     """
     check_not_an_option(source, "--from")
     log_to_stderr(log_level, "" if workers > 1 else "1")
-    function = load_consumer(consumer)
-    declared = declaration_of(function)
     settings = Settings(source=source, store=store, concurrency=concurrency, until_idle_s=until_idle)
     check_store(store)
     began = time.monotonic()
-    with _handlers_print_to_stderr():
-        if workers == 1:
-            worker = Worker(function, settings)
-            ended = _work(worker.run, worker.stop, lambda: None, lambda: [worker.tally], declared, store)
-            tallies: Sequence[int] = [worker.tally]
-        else:
-            _try_first(declared, settings)
-            group = Supervisor(consumer, settings, workers, log_level, declared.limits.drain_s)
-            ended = _work(group.run, group.stop, group.kill, lambda: group.tallies, declared, store)
-            tallies = group.tallies
+    with contextlib.redirect_stdout(sys.stderr):
+        declared = declaration_of(load_consumer(consumer))
+        made = _one(declared, settings) if workers == 1 else _several(consumer, declared, settings, workers, log_level)
+        limit_s = declared.limits.drain_s + 2 * SPARE_S
+        with Stopping(made.stop, limit_s, made.kill) as stopping, Progress(declared, store, made.tallies):
+            clean = made.run()
     look = open_store(store, declared.name)
     try:
-        found = report(declared, look, tallies, time.monotonic() - began)
+        found = report(declared, look, made.tallies(), time.monotonic() - began)
     finally:
         look.close()
     print_report(found, as_json)
-    clean, interrupted = ended
     if not clean:
         complain(f"handlers still ran after {declared.limits.drain_s:g} s; their events will be handed out again")
-    return Exit.INTERRUPTED if interrupted else Exit.OK if clean else Exit.FAILURE
+    return Exit.INTERRUPTED if stopping.interrupted else Exit.OK if clean else Exit.FAILURE
 
 
-def _work(
-    go: Callable[[], bool],
-    stop: Callable[[], None],
-    kill: Callable[[], None],
-    tallies: Callable[[], Sequence[int]],
-    declared: Declaration,
-    store: str,
-) -> tuple[bool, bool]:
-    """Run to the end; returns whether everything that ran was finished, and whether Ctrl-C asked for the end."""
-    limit_s = declared.limits.drain_s + 2 * SPARE_S
-    with Stopping(stop, limit_s, kill) as stopping, Progress(declared, store, tallies):
-        clean = go()
-    return clean, stopping.interrupted
+class _Made(NamedTuple):
+    """What runs, in one process or in several."""
+
+    run: Callable[[], bool]
+    stop: Callable[[], None]
+    kill: Callable[[], None]
+    tallies: Callable[[], Sequence[int]]
 
 
-def _try_first(declared: Declaration, settings: Settings) -> None:
-    """Fail before any process is started, where they would all fail."""
+def _one(declared: Declaration, settings: Settings) -> _Made:
+    worker = Worker(declared.function, settings)
+    return _Made(worker.run, worker.stop, lambda: None, lambda: [worker.tally])
+
+
+def _several(consumer: str, declared: Declaration, settings: Settings, workers: int, log_level: str) -> _Made:
+    """A supervisor, once it is sure that its processes will find what they need."""
     if is_one_reader(settings.source):
         raise UsageError(f"{settings.source} is read by one process: leave --workers out, or produce it to a broker")
     look: Any = open_store(settings.store, declared.name)
@@ -113,9 +105,5 @@ def _try_first(declared: Declaration, settings: Settings) -> None:
     finally:
         look.close()
     open_source(settings.source, declared.name).close()
-
-
-@contextlib.contextmanager
-def _handlers_print_to_stderr() -> Iterator[None]:
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    group = Supervisor(consumer, settings, workers, log_level, declared.limits.drain_s)
+    return _Made(group.run, group.stop, group.kill, lambda: group.tallies)

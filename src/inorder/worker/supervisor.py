@@ -158,7 +158,8 @@ class Supervisor:
         if process.tally is None:
             place.false_starts += 1
             if process.usage or place.false_starts >= FALSE_STARTS:
-                self._fatal = UsageError(why) if process.usage else InorderError(why)
+                often = f"worker {place.name} could not start, {FALSE_STARTS} times in a row: {why}"
+                self._fatal = UsageError(why) if process.usage else InorderError(often)
                 self._stopping = place.done = True
                 return
         now = time.monotonic()
