@@ -258,7 +258,10 @@ class Planner:
         waiting = entity.waiting
         if waiting is None or waiting.due_at > now:
             return False
-        if waiting.why in {Wait.RETRY, Wait.REPLAY}:
+        if waiting.why is Wait.REPLAY:
+            self.resume(entity, changes, now)
+            return entity.waiting is not None and entity.waiting.due_at == AT_ONCE
+        if waiting.why is Wait.RETRY:
             # Opened for one attempt; should it fail, `failed` sees how many there were.
             entity.waiting = msgspec.structs.replace(waiting, why=Wait.GAP)
             return True
@@ -270,6 +273,19 @@ class Planner:
             parked = Waiting(Wait.PARKED, missing, now, reason=reason, missing=True, home=waiting.home)
             self._wait(entity, parked, changes)
         return False
+
+    def resume(self, entity: Entity, changes: Changes, now: float) -> None:
+        """What stopped the entity is over: it goes on with what waited, or waits for the version that is missing."""
+        waiting = entity.waiting
+        if waiting is None or not entity.held:
+            self._wait(entity, None, changes)
+            return
+        missing = entity.version + 1
+        if self._strict and missing not in entity.held:
+            again = Waiting(Wait.GAP, missing, now, due_at=now + self.limits.gap_s, home=waiting.home)
+        else:
+            again = msgspec.structs.replace(waiting, why=Wait.GAP, due_at=AT_ONCE, missing=False)
+        self._wait(entity, again, changes)
 
     def malformed(self, found: Malformed, changes: Changes, now: float) -> None:
         """No event could be read: the delivery is kept as it is. It stops no key, for its key is not known."""

@@ -6,19 +6,17 @@ page is consistent in itself.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from inorder.core.entity import Waiting
 from inorder.core.order import Order
+from inorder.stores.letter_reading import PAGE, LetterReads
 from inorder.stores.rows import LetterRow, Row, StreamRow, to_letter, to_waiting
 
-PAGE = 1_000
-"""Rows read at once."""
 
-
-class Reads(ABC):
+class Reads(LetterReads):
     """What can be asked of a store's stream. A database brings `_select`, and statements by these names."""
 
     @abstractmethod

@@ -39,7 +39,7 @@ SELECT value FROM inorder_edits WHERE stream = :stream AND letter = :letter ORDE
 
 -- plan_insert: frozen from here on
 INSERT INTO inorder_plans (stream, handler, code_version, made_at, actor, reason, selection, held, event_s)
-VALUES (:stream, :handler, :code_version, :at, :actor, :reason, :selection, :held, :event_s) RETURNING id;
+VALUES (:stream, :handler, :code_version, :made_at, :actor, :reason, :selection, :held, :event_s) RETURNING id;
 
 -- plan_letter_insert: its place in the order of the replay
 INSERT INTO inorder_plan_letters (plan, place, letter, key, version, forecast, forecast_detail)
@@ -86,6 +86,9 @@ ORDER BY id LIMIT :most;
 -- overdue: keys whose time has come and that nobody has woken; parked ones are an operator's business
 SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition FROM inorder_waiting
 WHERE stream = :stream AND due_at IS NOT NULL AND due_at <= :now AND why <> 'parked' ORDER BY due_at LIMIT :most;
+
+-- fence_of: handlers are told of it, so that what they call can tell old from new
+SELECT token FROM inorder_fences WHERE stream = :stream AND topic = :topic AND partition = :partition;
 
 -- letters_open: how full the room for letters is, counted no further than the limit
 SELECT count(*) FROM

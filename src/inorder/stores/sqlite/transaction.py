@@ -12,7 +12,8 @@ import msgspec
 from inorder.core.changes import Changes, EntityRow
 from inorder.core.event import Partition
 from inorder.errors import Fenced, Mismatch
-from inorder.stores.rows import from_held, from_letter, from_waiting, outdated
+from inorder.stores.letter_writing import LetterWrites
+from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outdated
 from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, theirs
 
@@ -20,7 +21,7 @@ _UPDATE = SQL["entity_update"]
 _INSERT = SQL["entity_insert"]
 
 
-class SqliteTransaction:
+class SqliteTransaction(LetterWrites):
     """See `inorder.ports.Transaction`. `execute` returns a `sqlite3.Cursor`."""
 
     def __init__(self, connection: sqlite3.Connection, path: str, stream: int) -> None:
@@ -82,6 +83,16 @@ class SqliteTransaction:
         values = {"stream": self._stream, "id": number, "status": status, "note": note}
         with ours(self._path):
             return self._connection.execute(SQL["letter_resolve"], values).rowcount == 1
+
+    def _run(self, statement: str, many: Sequence[Mapping[str, Any]]) -> tuple[int, list[Row]]:
+        """See `LetterWrites`."""
+        changed, rows = 0, []
+        with ours(self._path):
+            for values in many:
+                cursor = self._connection.execute(SQL[statement], {"stream": self._stream, **values})
+                rows = cursor.fetchall()
+                changed += max(cursor.rowcount, 0)
+        return changed, rows
 
     def end(self, how: str) -> None:
         """COMMIT or ROLLBACK. Some errors have already rolled back."""

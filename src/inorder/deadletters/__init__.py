@@ -1,0 +1,1 @@
+"""Dead letters: looked at, planned, rehearsed, replayed, edited, skipped, and all of it noted for ever."""

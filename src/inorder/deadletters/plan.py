@@ -1,0 +1,96 @@
+"""A replay plan: which letters, in which order, frozen in the store before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from inorder.codecs.json import JsonCodec
+from inorder.deadletters.letters import Unreadable, event_of
+from inorder.declaration import Declaration
+from inorder.stores.letter_rows import AuditRow, PlanLetter, PlanRow
+from inorder.stores.rows import LetterRow
+
+MOST = 1_000_000
+"""Most letters of one plan. More are left for the next one."""
+
+
+def select(
+    look: Any,
+    declared: Declaration,
+    *,
+    keys: Collection[str] | None = None,
+    ids: Collection[int] | None = None,
+    reason: str | None = None,
+    since: float = 0.0,
+    most: int = MOST,
+) -> list[PlanLetter]:
+    """The open letters asked for, in the order of their replay: keys as they failed, each by version."""
+    codec = JsonCodec(declared)
+    found: list[tuple[LetterRow, str | None, int | None]] = []
+    for row in _rows(look, keys, ids, reason):
+        if row.letter.last_at < since or (
+            keys is not None and row.letter.key is not None and row.letter.key not in keys
+        ):
+            continue
+        key, version = _known_as(look, codec, row)
+        if keys is None or key in keys:
+            found.append((row, key, version))
+    first: dict[Any, int] = {}
+    for row, key, _ in found:
+        at = key if key is not None else row.id
+        first[at] = min(first.get(at, row.id), row.id)
+    found.sort(key=lambda one: (first[one[1] if one[1] is not None else one[0].id], one[2] or 0, one[0].id))
+    return [
+        PlanLetter(place=place, letter=row.id, key=key, version=version)
+        for place, (row, key, version) in enumerate(found[:most])
+    ]
+
+
+def _rows(look: Any, keys: Collection[str] | None, ids: Collection[int] | None, reason: str | None) -> list[LetterRow]:
+    if ids is not None:
+        found = [look.letter(number) for number in sorted(set(ids))]
+        return [
+            row for row in found if row is not None and row.status == "open" and reason in {None, row.letter.reason}
+        ]
+    if keys is not None and len(keys) == 1:
+        # One key has its own index; a letter whose key could not be read must be looked for among those like it.
+        return [
+            *look.letters("open", reason, next(iter(keys))),
+            *(row for row in look.letters("open", "malformed") if reason in {None, "malformed"}),
+        ]
+    return list(look.letters("open", reason))
+
+
+def _known_as(look: Any, codec: JsonCodec, row: LetterRow) -> tuple[str | None, int | None]:
+    """Key and version of a letter: as received or, where they could not be read then, as they can be now."""
+    if row.letter.key is not None and row.letter.version is not None:
+        return row.letter.key, row.letter.version
+    event = event_of(codec, row, look.edited(row.id))
+    return (None, None) if isinstance(event, Unreadable) else (event.key, event.version)
+
+
+def chosen_by(**filters: Any) -> dict[str, Any]:
+    """The filters that were given, as a plan keeps them."""
+    plain = {
+        name: sorted(value) if isinstance(value, Collection) and not isinstance(value, str) else value
+        for name, value in filters.items()
+    }
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def freeze(look: Any, draft: PlanRow, letters: Sequence[PlanLetter]) -> int:
+    """Write a plan; returns its number. Nothing of it ever changes, but what became of each letter."""
+    keys = {letter.key for letter in letters if letter.key is not None}
+    draft = msgspec.structs.replace(draft, held=sum(look.held_count(key) for key in keys))
+    with look.transaction() as tx:
+        number: int = tx.add_plan(draft, letters)
+        detail = f"{len(letters)} letters of {len(keys)} keys"
+        tx.add_audit(
+            AuditRow(
+                at=draft.made_at, actor=draft.actor, action="plan", reason=draft.reason, plan=number, detail=detail
+            )
+        )
+    return number
