@@ -152,6 +152,9 @@ class Planner:
 
         An early event goes to `early`, where that is given, in case what it waits for comes in the same batch.
         """
+        if event.receiver is None and event.version in entity.held:
+            self._second_claim(entity.held[event.version], event, changes, now)
+            return False
         decision = self.guard.decide(entity, event)
         waiting = entity.waiting
         if decision is Decision.APPLY:
