@@ -39,7 +39,7 @@ def applied(inorder: Command) -> int:
 
 def test_a_worker_killed_in_mid_run_changes_nothing(inorder: Command, start: Start, stream: str) -> None:
     run = start("run", SLOW, "--from", stream, "--workers", 2, "--until-idle", 0.5, "--json")
-    run.until(lambda: len(run.workers) == 2 and 0 < applied(inorder) < 400)
+    run.until(lambda: len(run.workers) == 2 and 50 < applied(inorder) < 400)
     os.kill(run.workers[0], signal.SIGKILL)
     assert run.code() == 0
     assert applied(inorder) == 480
@@ -47,7 +47,7 @@ def test_a_worker_killed_in_mid_run_changes_nothing(inorder: Command, start: Sta
     add_up(run.document)
     assert run.document["outcomes"]["applied"] == 480
     assert run.document["held_now"] == run.document["parked_keys"] == 0
-    assert "worker 1 has ended: killed by SIGKILL" in run.err
+    assert re.search(r"worker \d has ended: killed by SIGKILL; another takes its place in 0.2 s", run.err)
     assert len(run.workers) == 3
     assert not any(map(runs, run.workers))
 

@@ -23,7 +23,8 @@ VERBS = {
 HELP = """Every entity's events take effect in order, exactly once.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 5 partial, 6 findings, 130 interrupted.
-Results go to standard output, progress and logs to standard error. `--debug` shows the traceback of a failure.
+Results go to standard output, progress and logs to standard error.
+--debug shows the traceback of a failure.
 """
 
 
@@ -69,15 +70,15 @@ def _dispatch(arguments: list[str]) -> int:
     from cyclopts import CycloptsError
 
     try:
-        result = application()(arguments)
+        result = application(arguments[0] if arguments else "")(arguments)
     except CycloptsError as error:
         complain(f"{error} (see: {_help_for(arguments)})")
         return Exit.USAGE
     return result if isinstance(result, int) else Exit.OK
 
 
-def application() -> App:
-    """The command's verbs and options."""
+def application(verb: str = "") -> App:
+    """The command's verbs and options. The one that is about to be used tells of itself at length."""
     from cyclopts import App
 
     from inorder import __version__
@@ -94,7 +95,7 @@ def application() -> App:
         suppress_keyboard_interrupt=False,
     )
     for name, (place, line) in VERBS.items():
-        app.command(place, name=name, help=line)
+        app.command(place, name=name, help=None if name == verb else line)
     return app
 
 

@@ -33,12 +33,13 @@ def produce(
     partitions: Annotated[
         int | None, Parameter(validator=Number(gte=1), help="Create the topic with so many, or let it grow to them")
     ] = None,
-    as_json: Annotated[bool, Parameter("--json", negative=(), help="Print one document")] = False,
+    as_json: Annotated[bool, Parameter("--json", negative=(), show_default=False, help="Print one document")] = False,
 ) -> int:
-    """Send the lines of a JSON Lines file to a broker, in their order, and print how many it keeps.
+    """Send the lines of a JSON Lines file to a broker, and print how many it keeps.
 
-    Every line is checked first. If one is not a JSON object with a usable key, each such line is reported with its
-    number, nothing is sent, and the exit code is 1. Blank lines are left out.
+    Every line is checked first. If some are not JSON objects with a usable
+    key, each of them is reported with its number, nothing is sent, and the
+    exit code is 1. Blank lines are left out.
     """
     check_not_an_option(file, "FILE")
     check_sink(to)

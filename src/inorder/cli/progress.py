@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from inorder.declaration import Declaration
 from inorder.errors import InorderError
 from inorder.wiring import open_store
+from inorder.worker.settings import Settings
 
 log = logging.getLogger("inorder.progress")
 
@@ -19,14 +21,16 @@ EVERY_S = 10.0
 class Progress:
     """Within the block, one log line every ten seconds in which something was received."""
 
-    def __init__(self, declared: Declaration, store: str, tallies: Callable[[], Sequence[int]]) -> None:
+    def __init__(self, declared: Declaration, settings: Settings, tallies: Callable[[], Sequence[int]]) -> None:
         self._name = declared.name
-        self._store = store
+        self._source = settings.source
+        self._store = settings.store
         self._tallies = tallies
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def __enter__(self) -> Progress:
+        log.info("stream %s: from %s into %s", self._name, public(self._source), public(self._store))
         if log.isEnabledFor(logging.INFO):
             self._thread.start()
         return self
@@ -48,3 +52,8 @@ class Progress:
                 rate = (received - before) / (now - at)
                 log.info("received %d, applied %d, %.0f events/s", received, counts.get("applied", 0), rate)
             before, at = received, now
+
+
+def public(url: str) -> str:
+    """A URL without what may be secret in it: its user, password and options."""
+    return re.sub(r"(?<=://)[^/]*@", "", url.partition("?")[0]) if "://" in url else url

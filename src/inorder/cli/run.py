@@ -49,15 +49,17 @@ def run(
         float | None,
         Parameter(validator=AboveZero, help="Seconds without an event after which to end, once all is settled"),
     ] = None,
-    as_json: Annotated[bool, Parameter("--json", negative=(), help="Print one closing document")] = False,
+    as_json: Annotated[
+        bool, Parameter("--json", negative=(), show_default=False, help="Print one closing document")
+    ] = False,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Parameter(help="debug writes a line for each event")
     ] = "info",
 ) -> int:
     """Run a consumer: each entity's events in order, exactly once.
 
-    SIGTERM and Ctrl-C finish what runs and print the summary; a second one ends at once. What handlers print goes to
-    standard error.
+    SIGTERM and Ctrl-C finish what runs and print the summary; a second one
+    ends at once. What handlers print goes to standard error.
     """
     check_not_an_option(source, "--from")
     log_to_stderr(log_level, "" if workers > 1 else "1")
@@ -68,7 +70,7 @@ def run(
         declared = declaration_of(load_consumer(consumer))
         made = _one(declared, settings) if workers == 1 else _several(consumer, declared, settings, workers, log_level)
         limit_s = declared.limits.drain_s + 2 * SPARE_S
-        with Stopping(made.stop, limit_s, made.kill) as stopping, Progress(declared, store, made.tallies):
+        with Stopping(made.stop, limit_s, made.kill) as stopping, Progress(declared, settings, made.tallies):
             clean = made.run()
     look = open_store(store, declared.name)
     try:

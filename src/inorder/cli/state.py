@@ -23,12 +23,16 @@ def state(
     store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")],
     stream: Annotated[str | None, Parameter(help="Which stream, where the store has several")] = None,
     as_json: Annotated[
-        bool, Parameter("--json", negative=(), help="JSON Lines on a terminal too, as they are when piped")
+        bool,
+        Parameter(
+            "--json", negative=(), show_default=False, help="JSON Lines on a terminal too, as they are when piped"
+        ),
     ] = False,
 ) -> int:
-    """Print the state of each entity, sorted by key: JSON Lines of key, version and state.
+    """Print the state of each entity, sorted by key.
 
-    The state is null where inorder does not keep it: for handlers, which keep theirs in tables of their own.
+    JSON Lines of key, version and state, which is null where inorder does not
+    keep it: handlers, unlike folds, have it in tables of their own.
     """
     look = open_stream(store, stream)
     try:

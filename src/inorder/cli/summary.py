@@ -66,4 +66,5 @@ def _meaning(outcome: str) -> str:
         "conflict": "another event has their version: dead letters",
         "late": "needed, but their version was skipped: dead letters",
         "dead_lettered": "could not be read, or failed: dead letters",
+        "replayed": "were dead letters, and took effect when they were replayed",
     }[outcome]
