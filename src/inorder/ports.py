@@ -107,6 +107,9 @@ class Store(Protocol):
     def due(self, partitions: Sequence[Partition]) -> dict[str, Waiting]:
         """How keys wait that stopped in one of these partitions, where something is to be done at a certain time."""
 
+    def overdue(self, now: float, partitions: Sequence[Partition]) -> dict[str, Waiting]:
+        """Keys that stopped in one of these partitions and whose time has come, however that came about."""
+
     def transaction(self) -> AbstractContextManager[Transaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
 

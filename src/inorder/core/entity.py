@@ -103,3 +103,7 @@ class Entity:
         self.waiting = waiting
         self.held = held if held is not None else {}
         """Version to fingerprint of the events that wait in the store."""
+
+    def due(self, now: float) -> bool:
+        """Whether something is to be done about what the entity waits for."""
+        return self.waiting is not None and self.waiting.due_at <= now

@@ -24,6 +24,10 @@ class Lanes:
         """How many lanes have an event running."""
         return len(self._busy)
 
+    def busy(self, key: str) -> bool:
+        """Whether an event of this lane runs."""
+        return key in self._busy
+
     def add(self, event: Event) -> None:
         """Queue an event behind the others of its key."""
         queue = self._queues.get(event.key)

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from inorder.core.changes import Changes
+from inorder.core.changes import Changes, Counter
 from inorder.core.entity import AT_ONCE, NEVER, Entity, Wait, Waiting
 from inorder.core.event import Event
 from inorder.core.guard import Decision
@@ -132,7 +132,7 @@ class Replaying:
     def count(self, tally: int, was: Outcome, verdict: Verdict, changes: Changes) -> None:
         """The delivery of a letter comes to another outcome than the one it was counted as."""
         becomes = {
-            Verdict.APPLY: REPLAYED,
+            Verdict.APPLY: str(Counter.REPLAYED),
             Verdict.DUPLICATE: str(Outcome.DUPLICATE),
             Verdict.STALE: str(Outcome.STALE),
         }
@@ -177,6 +177,3 @@ class Replaying:
         entity.waiting = waiting
         changes.waits[entity.key] = waiting
         changes.entities[entity.key] = entity
-
-
-REPLAYED = "replayed"

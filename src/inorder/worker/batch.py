@@ -94,6 +94,7 @@ class Batches:
         changes = Changes(self._tally, self._witness)
         entities = self._entities({event.key for event in job.events}.union(due))
         waking = [entities[key] for key in due]
+        self._cache.drop(self._cache.changed(due, now))
         fences = self._checked(job, waking, fences)
         if isinstance(self.effect, TxEffect):
             self.effect.careful = careful

@@ -63,6 +63,11 @@ class Cache:
             self._young.pop(key, None)
             self._old.pop(key, None)
 
+    def changed(self, due: Iterable[str], now: float) -> list[str]:
+        """Keys that are said to be due, and are not as far as we know: somebody else has set them going."""
+        known = ((key, self._young.get(key) or self._old.get(key)) for key in due)
+        return [key for key, entity in known if entity is not None and not entity.due(now)]
+
     def clear(self) -> None:
         """Forget everything."""
         self._young, self._old, self._young_bytes = {}, {}, 0

@@ -37,6 +37,8 @@ log = logging.getLogger("inorder.worker")
 CONFIRM_EVERY_S = 1.0
 """A worker that has not heard from the store for so long asks it whether its partitions are still its own before it
 starts another handler: a process that was stopped and goes on must not repeat what its successor has done."""
+LOOK_AGAIN_S = 0.5
+"""When to look again at a key that is said to be due, and has something running."""
 
 
 class LaneWork:
@@ -272,6 +274,7 @@ class LaneWork:
         await self._entities(keys)
         now = self._clock.now()
         found, _ = self._cache.find(set(keys))
+        self._forget_changed(keys)
         for key in keys:
             self._draining.pop(key, None)
             entity = found.get(key)
@@ -298,6 +301,14 @@ class LaneWork:
         try:
             await self._keeper.write(rows, group.changes, self._groups.fences(group))
         except Mismatch as error:
+    def _forget_changed(self, due: list[str]) -> None:
+        """Read anew what somebody else has set going, but not yet where we are at work: what we know may be newer."""
+        now, at_work = self._clock.now(), self._groups.now.changes.entities
+        changed = self._cache.changed(due, now)
+        busy = {key for key in changed if self._committing or self._lanes.busy(key) or key in at_work}
+        self._cache.drop(key for key in changed if key not in busy)
+        self._timers.note({key: Waiting(Wait.RETRY, 0, 0.0, due_at=now + LOOK_AGAIN_S) for key in busy})
+
             log.info("%s; decided again", error)
             self._decide_again(group, set())
         except Fenced as error:

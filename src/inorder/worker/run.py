@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from inorder.core.changes import Counter
 from inorder.core.order import Outcome
 from inorder.declaration import Declaration, declaration_of
 from inorder.ports import Store
@@ -77,7 +78,7 @@ def report(declared: Declaration, store: Any, tallies: Sequence[int], elapsed_s:
     return Report(
         stream=declared.name,
         received=received,
-        outcomes={outcome.value: counts.get(outcome.value, 0) for outcome in Outcome},
+        outcomes={str(name): counts.get(name, 0) for name in (*Outcome, Counter.REPLAYED)},
         released=counts.get("released", 0),
         retries=counts.get("retries", 0),
         held_now=store.held_count(),

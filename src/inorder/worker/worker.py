@@ -28,6 +28,8 @@ COMMIT_EVERY_S = 0.1
 """Least time between two commits of offsets. What is redelivered for want of one is skipped by the guard."""
 FENCED_FOR_S = 30.0
 """How long the store may refuse a partition before the source takes it away, which it does within its session."""
+OVERDUE_EVERY_S = 5.0
+"""How often a worker looks for keys that somebody else has set going: an operator, or a replay that died."""
 END_CHECK_S = 0.25
 """Least time between two questions to the source whether it is at its end."""
 
@@ -74,6 +76,7 @@ class Loop:
         self._committed_at = 0.0
         self._active_at = clock.now()
         self._end_checked_at = 0.0
+        self._looked_at = clock.now()
         self._full_since: float | None = None
         self._ended = False
         self._fenced: dict[Partition, float] = {}
@@ -106,6 +109,7 @@ class Loop:
         self._check_ownership()
         if self._engine.full and not self._waited_long():
             self._runner.wait(0.02)
+        self._look_for_overdue()
             return
         for command in self._engine.room():
             self._obey(command)
@@ -125,6 +129,19 @@ class Loop:
 
     def _waited_long(self) -> bool:
         """Whether the worker has been full for so long that the source must be paused, and polled all the same."""
+    def _look_for_overdue(self) -> None:
+        """Wake keys whose waiting was changed behind the worker's back."""
+        now = self._clock.now()
+        if now - self._looked_at < OVERDUE_EVERY_S or not self._engine.fences:
+            return
+        self._looked_at = now
+        try:
+            overdue = self._control.overdue(now, list(self._engine.fences))
+        except Unreachable:
+            return  # whoever must write says so
+        if overdue:
+            self._runner.own(self._engine.fences, overdue)
+
         now = self._clock.now()
         if self._full_since is None:
             self._full_since = now
