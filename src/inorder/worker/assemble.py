@@ -79,13 +79,14 @@ class Assembled:
         source: Source,
         open_store: Callable[[], Store],
         clock: Clock | None = None,
+        witness: Witness | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
         self.control = open_store()
         self.control.register(declared.order, declared.baseline)
         self.tally = self.control.tally(settings.worker)
         codec = JsonCodec(declared)
-        witness = witness_for(settings.worker)
+        witness = witness or witness_for(settings.worker)
 
         def make() -> tuple[Store, Batches]:
             store = self._registered(declared, open_store)

@@ -1,0 +1,100 @@
+"""Which entities are in flight at the same time: received by a worker, and what was decided not yet committed.
+
+What a process never committed, because it was killed or had lost the partition, is left out: it counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from inorder.lab.history import Receipt
+
+MARGIN = 0.2
+"""This share of a run, at its beginning, is not like the rest: everything is new."""
+CANDIDATES = 100
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """A moment of a run, and some of what was in flight at it, each of another entity."""
+
+    at: float
+    began: float
+    """When the run began to receive."""
+    entities: int
+    workers: int
+    shown: list[Receipt]
+
+
+class _Sky:
+    """Goes through the beginnings and ends of all flights."""
+
+    def __init__(self, receipts: Sequence[Receipt]) -> None:
+        changes = [(one.received_at, True, index) for index, one in enumerate(receipts)]
+        changes += [(one.settled_at or 0.0, False, index) for index, one in enumerate(receipts)]
+        # Ends come first: who lands as another starts was not in the air with it.
+        self._changes = sorted(changes)
+        self._receipts = receipts
+        self.entities: Counter[str] = Counter()
+        self.workers: Counter[str] = Counter()
+        self.flying: dict[int, Receipt] = {}
+
+    def __iter__(self) -> Iterator[float]:
+        for at, begins, index in self._changes:
+            one = self._receipts[index]
+            for counter, key in (self.entities, one.entry.account), (self.workers, one.worker):
+                counter[key] += 1 if begins else -1
+                if not counter[key]:
+                    del counter[key]
+            if begins:
+                self.flying[index] = one
+            else:
+                del self.flying[index]
+            yield at
+
+
+def peak(receipts: Sequence[Receipt]) -> int:
+    """The most entities that were in flight at one moment, over all workers."""
+    sky = _Sky(receipts)
+    return max((len(sky.entities) for _ in sky), default=0)
+
+
+def moment(receipts: Sequence[Receipt], most: int) -> Moment | None:
+    """A moment fit to be shown: as many workers busy as ever, enough entities, and all of it over soon."""
+    if not receipts:
+        return None
+    began, ended = receipts[0].received_at, receipts[-1].received_at
+    since = began + MARGIN * (ended - began)
+    sky = _Sky(receipts)
+    seen = [(len(sky.workers), min(len(sky.entities), 2 * most), at) for at in sky if since <= at <= ended]
+    busiest = max(seen)[:2]
+    fit = [at for *found, at in seen if tuple(found) == busiest]
+    chosen = set(fit[:: len(fit) // CANDIDATES + 1])
+    best: tuple[float, Moment] | None = None
+    sky = _Sky(receipts)
+    for at in sky:
+        if at in chosen:
+            found = Moment(at, began, len(sky.entities), len(sky.workers), _sample(sky.flying.values(), most))
+            span = max(one.settled_at or 0.0 for one in found.shown) - min(one.received_at for one in found.shown)
+            if best is None or span < best[0]:
+                best = span, found
+    return best[1] if best else None
+
+
+def _sample(flying: Iterable[Receipt], most: int) -> list[Receipt]:
+    """Up to `most` of them, each of another entity, spread over the workers."""
+    waiting: dict[str, list[Receipt]] = {}
+    seen: set[str] = set()
+    for one in flying:
+        if one.entry.account not in seen:
+            seen.add(one.entry.account)
+            waiting.setdefault(one.worker, []).append(one)
+    chosen: list[Receipt] = []
+    while waiting:
+        for worker in sorted(waiting):
+            chosen.append(waiting[worker].pop())
+            if not waiting[worker]:
+                del waiting[worker]
+    return sorted(chosen[:most], key=lambda one: (one.worker, one.received_at))
