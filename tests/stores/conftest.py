@@ -10,7 +10,7 @@ import pytest
 from tests.stores.places import KINDS, Place
 
 
-@pytest.fixture(params=sorted(KINDS))
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A place for stores that nothing has been written to."""
     with KINDS[request.param](request, tmp_path) as made:

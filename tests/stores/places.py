@@ -63,4 +63,16 @@ class SqlitePlace(Place):
         super().__init__(f"sqlite:///{self.file}")
 
 
-KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Place]] = {"sqlite": SqlitePlace}
+class PostgresPlace(Place):
+    """A database of the test's own."""
+
+    opening = "inorder.stores.postgres.opening"
+    mark = "%s"
+    extra_table = "inorder.extra"
+    extra = "CREATE TABLE inorder.extra (n INTEGER)"
+
+    def __init__(self, request: pytest.FixtureRequest, _: Path) -> None:
+        super().__init__(request.getfixturevalue("postgres_url"))
+
+
+KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Place]] = {"postgres": PostgresPlace, "sqlite": SqlitePlace}

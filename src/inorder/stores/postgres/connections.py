@@ -1,0 +1,172 @@
+"""Connections to one database, lent to one thread at a time. Never ends a transaction.
+
+A pool that reconnects on its own would hide what the worker has to know: that the store is away, and since when.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import select
+from threading import Lock
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
+
+from inorder.errors import Unreachable, UsageError
+from inorder.stores.postgres.arrays import register
+from inorder.stores.postgres.weather import CONNECT_S, LOCK_S, first_line, theirs
+
+LOST_NETWORK = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""How soon a server that vanished without a word is noticed. The URL may say otherwise."""
+LONGEST_NAME = 63
+_NAME = re.compile(r"[^\W\d]\w*")
+
+
+class Address(NamedTuple):
+    """Where a store is. `name` is for messages, and has no password in it."""
+
+    conninfo: str
+    schema: str
+    name: str
+
+
+def address(url: str) -> Address:
+    """Reads `postgresql://user@host:port/database?schema=inorder`; other query keys are libpq's."""
+    parts = urlsplit(url)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    schemas = [value for key, value in query if key == "schema"] or ["inorder"]
+    schema = schemas[-1]
+    if not _NAME.fullmatch(schema) or len(schema.encode()) > LONGEST_NAME:
+        raise UsageError(f"schema={schema!r} is no name for a schema: write letters, digits and _")
+    rest = urlencode([pair for pair in query if pair[0] != "schema"])
+    try:
+        given = conninfo_to_dict(urlunsplit(("postgresql", parts.netloc, parts.path, rest, "")))
+    except psycopg.ProgrammingError as error:
+        raise UsageError(f"the store's URL is not understood: {first_line(error)}") from None
+    place = f"{given.get('host') or 'localhost'}:{given.get('port') or 5432}/{given.get('dbname') or ''}"
+    defaults: dict[str, Any] = {"connect_timeout": CONNECT_S, **LOST_NETWORK}
+    return Address(make_conninfo("", **(defaults | given)), schema, f"postgresql://{place}")
+
+
+class Link(psycopg.Connection[Any]):
+    """One connection. Lent to a handler, it does not commit or roll back."""
+
+    lent = False
+    session = 0
+    """A number that no other connection has: the server keeps how far it got under it."""
+    batch = 0
+    """How many transactions it has tried to commit."""
+
+    @property
+    def label(self) -> str:
+        """By what the server's list of activities knows it."""
+        return label(self.session)
+
+    def commit(self) -> None:
+        """Only between transactions of inorder's."""
+        self._refuse()
+        super().commit()
+
+    def rollback(self) -> None:
+        """Only between transactions of inorder's."""
+        self._refuse()
+        super().rollback()
+
+    def _refuse(self) -> None:
+        if self.lent:
+            raise UsageError("a handler's transaction is ended by inorder, not from within")
+
+
+def label(session: int) -> str:
+    """The application name of a session."""
+    return f"inorder-{session:016x}"
+
+
+class Connections:
+    """As many connections as there are threads that use the store at the same time, opened when they are needed."""
+
+    def __init__(self, at: Address) -> None:
+        self.at = at
+        self._idle: list[Link] = []
+        self._busy: set[Link] = set()
+        self._lock = Lock()
+        self._closed = False
+
+    def take(self) -> Link:
+        """A connection to use. Give it back in the end. Raises `Unreachable`."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise Unreachable(f"store {self.at.name}: closed")
+                link = self._idle.pop() if self._idle else None
+            if link is None:
+                link = self.open()
+            elif not _rests(link):
+                link.close()
+                continue
+            with self._lock:
+                self._busy.add(link)
+            return link
+
+    def give(self, link: Link) -> None:
+        """The end of its use. One that was lost, or is not at rest, is closed."""
+        with self._lock:
+            self._busy.discard(link)
+            if not self._closed and link.info.transaction_status is TransactionStatus.IDLE:
+                self._idle.append(link)
+                return
+        link.close()
+
+    def open(self) -> Link:
+        """A new connection, that belongs to the caller."""
+        session = secrets.randbits(63)
+        try:
+            link = Link.connect(self.at.conninfo, autocommit=True, application_name=label(session))
+        except psycopg.OperationalError as error:
+            raise Unreachable(f"store {self.at.name}: no connection ({first_line(error)})") from error
+        with theirs(self.at.name):
+            link.session = session
+            link.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_S}s"))
+            register(link)
+        return link
+
+    def end_sessions(self) -> None:
+        """Have the server end what is in use, whatever the threads that use it are doing."""
+        with self._lock:
+            self._closed = True
+            labels = [link.label for link in self._busy]
+        if labels:
+            with self.open() as link:
+                end_sessions(link, labels)
+
+    def close(self) -> None:
+        """Close what is idle; what is in use is closed when it is given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for link in idle:
+            link.close()
+
+
+def end_sessions(link: Link, labels: list[str]) -> bool:
+    """Have the server end these sessions, and wait until they are gone. Whether they are."""
+    statement = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = ANY(%s)"
+    return all(ended for (ended,) in link.execute(statement, (labels,)).fetchall())
+
+
+def _rests(link: Link) -> bool:
+    """Whether a connection that nobody uses is still there: a server that is gone has said so, or hung up."""
+    if link.closed:
+        return False
+    readable, _, _ = select.select([link.fileno()], [], [], 0)
+    return not readable

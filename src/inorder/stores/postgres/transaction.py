@@ -1,0 +1,188 @@
+"""One transaction on the server: the user's statements and inorder's rows. Begun late, and never ended by a handler.
+
+What inorder writes goes out in one pipeline, and costs one round trip together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from inorder.core.changes import Changes, EntityRow
+from inorder.core.event import Partition
+from inorder.errors import Fenced, Mismatch, UsageError
+from inorder.stores.postgres.arrays import blobs, booleans, columns, floats, integers, texts
+from inorder.stores.postgres.connections import Link
+from inorder.stores.postgres.weather import ours, theirs
+from inorder.stores.rows import from_held, from_letter, from_waiting, outdated
+
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+_ENDS = re.compile(
+    r"\s*(?:commit|end|abort|begin|start\s|prepare\s+tr|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))", re.I
+)
+_RECORD = (texts, integers, integers, blobs, blobs, blobs, integers)
+_HELD = (texts, integers, texts, integers, texts, integers, *_RECORD)
+_WAITING = (texts, texts, integers, floats, floats, integers, texts, booleans, texts, integers)
+_COUNTS = (integers, texts, integers)
+
+Cursor = psycopg.Cursor[Any]
+
+
+class PostgresTransaction:
+    """See `inorder.ports.Transaction`. `execute` returns a `psycopg.Cursor`; parameters are written `%s`."""
+
+    def __init__(self, link: Link, name: str, stream: int, sql: Mapping[str, str]) -> None:
+        self._link = link
+        self._name = name
+        self._stream = stream
+        self._sql = sql
+        self.begun = False
+        self.over: Exception | None = None
+        """Why nothing more can be done: a write was refused, and with it all that came before is rolled back."""
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """psycopg's own connection, in this transaction. Do not commit or roll back on it."""
+        with theirs(self._name):
+            self._begin()
+        return self._link
+
+    def execute(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
+        """Run one statement of the user's."""
+        if self.over is not None:
+            raise self.over
+        if _ENDS.match(statement):
+            raise UsageError("a handler's transaction is ended by inorder, not from within")
+        with theirs(self._name):
+            self._begin()
+            return self._link.execute(statement, parameters or None)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What fails inside is undone, and the rest of the transaction stays."""
+        with theirs(self._name):
+            self._begin()
+            with self._link.transaction():
+                yield
+
+    def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
+        """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
+        if self.over is not None:
+            raise self.over
+        with ours(self._name):
+            with self._link.pipeline():
+                self._begin()
+                owned = self._share(fences) if fences else None
+                written = self._compare_and_set(rows)
+                kept = self._write_held(changes)
+                self._write_rest(changes)
+            self._check(rows, changes, fences, owned, written, kept)
+
+    def resolve_letter(self, number: int, status: str, note: str | None = None) -> bool:
+        """Mark an open dead letter as resolved or skipped. False: it is not open, and nothing is changed."""
+        with ours(self._name):
+            self._begin()
+            return self._run("letter_resolve", id=number, status=status, note=note).rowcount == 1
+
+    def roll_back(self) -> None:
+        """Undo all of it. A connection that is lost has nothing left to undo."""
+        if not self._link.closed and self._link.info.transaction_status is not TransactionStatus.IDLE:
+            self._link.execute("ROLLBACK")
+
+    def _begin(self) -> None:
+        if not self.begun:
+            self._link.execute(BEGIN)
+            self.begun = True
+
+    def _run(self, statement: str, **parameters: Any) -> Cursor:
+        return self._link.execute(self._sql[statement], {"stream": self._stream, **parameters})
+
+    def _share(self, fences: Mapping[Partition, int]) -> Cursor:
+        topics, numbers = columns((texts, integers), sorted(fences))
+        return self._run("fences", topics=topics, partitions=numbers)
+
+    def _compare_and_set(self, rows: Sequence[EntityRow]) -> list[tuple[Cursor, int]]:
+        updates = [row for row in rows if row.expected]
+        inserts = [row for row in rows if not row.expected] if len(updates) < len(rows) else []
+        written: list[tuple[Cursor, int]] = []
+        if updates:
+            expected = integers([row.expected for row in updates])
+            written.append((self._run("entities_update", expected=expected, **_entities(updates)), len(updates)))
+        if inserts:
+            written.append((self._run("entities_insert", **_entities(inserts)), len(inserts)))
+        return written
+
+    def _write_held(self, changes: Changes) -> Cursor | None:
+        if changes.released:
+            keys, versions = columns((texts, integers), sorted(changes.released))
+            self._run("held_delete", keys=keys, versions=versions)
+        if not changes.held:
+            return None
+        held = [from_held(changes.held[place]) for place in sorted(changes.held)]
+        return self._link.execute(self._sql["held_insert"], (self._stream, *columns(_HELD, held)))
+
+    def _write_rest(self, changes: Changes) -> None:
+        run, sql, stream = self._link.execute, self._sql, self._stream
+        if changes.waits:
+            waits = sorted(changes.waits.items())
+            over = [key for key, waiting in waits if waiting is None]
+            if over:
+                self._run("waiting_delete", keys=texts(over))
+            upserts = [from_waiting(key, waiting) for key, waiting in waits if waiting is not None]
+            if upserts:
+                run(sql["waiting_upsert"], (stream, *columns(_WAITING, upserts)))
+        for letter in changes.letters:
+            run(sql["letter_upsert"], (stream, *from_letter(letter, changes.tally)))
+        counts = [(*at, n) for at, n in sorted(changes.counts.items()) if n]
+        if counts:
+            run(sql["counts_add"], columns(_COUNTS, counts))
+
+    def _check(
+        self,
+        rows: Sequence[EntityRow],
+        changes: Changes,
+        fences: Mapping[Partition, int],
+        owned: Cursor | None,
+        written: list[tuple[Cursor, int]],
+        kept: Cursor | None,
+    ) -> None:
+        if owned is not None:
+            found = {Partition(topic, number): token for topic, number, token in owned}
+            lost = [partition for partition, token in fences.items() if found.get(partition) != token]
+            if lost:
+                self._refuse(Fenced(lost))
+        for cursor, expected in written:
+            replaced = cursor.fetchone() if cursor.description else (cursor.rowcount,)
+            if replaced != (expected,):
+                self._refuse(None, rows)
+        if kept is not None and kept.rowcount != len(changes.held):
+            self._refuse(Mismatch(sorted({key for key, _ in changes.held})))
+
+    def _refuse(self, error: Exception | None, rows: Sequence[EntityRow] = ()) -> None:
+        # Rolled back first: until then the rows that were written look like somebody else's.
+        self.roll_back()
+        if error is None:
+            keys = texts([row.key for row in rows])
+            error = Mismatch(outdated(rows, dict(self._run("entity_revisions", keys=keys).fetchall())))
+        self.over = error
+        raise error
+
+
+def _entities(rows: Sequence[EntityRow]) -> dict[str, Any]:
+    """The columns of entities. Ranges and waits are rare: an empty array stands for "all of them none"."""
+    ranges = [row.ranges or None for row in rows]
+    waits = [row.waits for row in rows]
+    return {
+        "keys": texts([row.key for row in rows]),
+        "versions": integers([row.version for row in rows]),
+        "ranges": blobs(ranges if any(ranges) else ()),
+        "recent": blobs([row.recent for row in rows]),
+        "states": blobs([row.state for row in rows]),
+        "waits": booleans(waits if any(waits) else ()),
+    }
