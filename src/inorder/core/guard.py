@@ -19,6 +19,9 @@
 `last` is the highest version that took effect; under `commutative` it is the end of the unbroken run from the
 start, and what took effect beyond it is kept as ranges. Versions are never forgotten. Event ids are: the last
 `remembered` of each entity are kept, as 32-bit fingerprints, so a conflict is told from a duplicate that far back.
+Nor does `latest` know which older versions it applied, so it calls a conflict only on the last one.
+
+Skipped versions are kept as ranges too, but for `commutative`, which tells them from applied ones that far back.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ from inorder.core.order import Order
 
 REMEMBERED_IDS = 32
 """Event ids kept for each entity, 4 bytes each. Redeliveries come soon after the first delivery or not at all."""
+
+_SKIPPED = 0
+"""In place of a fingerprint, which is never 0: an operator skipped the version."""
 
 
 class Decision(Enum):
@@ -64,7 +70,7 @@ class Guard:
                 return Decision.HOLD
         elif order is Order.LATEST:
             if version > entity.version:
-                return Decision.APPLY
+                return Decision.LATE if entity.ranges.starts and version in entity.ranges else Decision.APPLY
         elif order is Order.COMMUTATIVE:
             if version > entity.version and version not in entity.ranges:
                 return Decision.APPLY
@@ -76,18 +82,22 @@ class Guard:
         version, order = event.version, self.order
         if version <= self.baseline:
             return Decision.STALE
+        later = max(0, entity.version - version)
         if order is Order.LATEST:
             if event.fingerprint in entity.recent:
                 return Decision.DUPLICATE
-            return Decision.CONFLICT if version == entity.version and entity.recent else Decision.STALE
-        if order is Order.STRICT and version in entity.ranges:
-            return Decision.LATE
-        later = max(0, entity.version - version)
-        if order is Order.COMMUTATIVE:
+            if later:
+                return Decision.STALE
+        elif order is Order.COMMUTATIVE:
             later += entity.ranges.count_above(version)
+        elif version in entity.ranges:
+            return Decision.LATE
         if later >= len(entity.recent):
             return Decision.DUPLICATE
-        return Decision.DUPLICATE if entity.recent[-1 - later] == event.fingerprint else Decision.CONFLICT
+        known = entity.recent[-1 - later]
+        if known == _SKIPPED:
+            return Decision.LATE
+        return Decision.DUPLICATE if known == event.fingerprint else Decision.CONFLICT
 
     def advance(self, entity: Entity, version: int, fingerprint: int) -> None:
         """Note that `version` took effect. Only for a version that `decide` said APPLY of."""
@@ -107,7 +117,11 @@ class Guard:
             entity.version = max(entity.version, version)
 
     def skip(self, entity: Entity, version: int) -> None:
-        """Note that an operator declared `version` as never to come. Under strict order the guard remembers which."""
-        self.advance(entity, version, 0)
-        if self.order is Order.STRICT:
+        """Note that an operator declared `version` as never to come. Only for one that `decide` said APPLY of.
+
+        Under `latest` this covers nothing else: versions before it are as welcome as they were.
+        """
+        if self.order is not Order.LATEST:
+            self.advance(entity, version, _SKIPPED)
+        if self.order is not Order.COMMUTATIVE:
             entity.ranges.add(version)

@@ -57,10 +57,11 @@ class Ranges:
 
     def take_from(self, number: int) -> int:
         """Remove the range that starts at `number`, and return its last member; `number - 1` if there is none."""
-        if self.starts and self.starts[0] == number:
-            del self.starts[0]
-            return self._ends.pop(0)
-        return number - 1
+        at = bisect_right(self.starts, number) - 1
+        if at < 0 or self.starts[at] != number:
+            return number - 1
+        del self.starts[at]
+        return self._ends.pop(at)
 
     def count_above(self, number: int) -> int:
         """How many members are greater than `number`."""
