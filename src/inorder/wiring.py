@@ -17,6 +17,10 @@ _SINKS = {
     "embedded": ("inorder.producing.embedded", "EmbeddedSink"),
     "kafka": ("inorder.producing.kafka", "KafkaSink"),
 }
+_CHANNELS = {
+    "embedded": ("inorder.producing.embedded_channel", "EmbeddedChannel"),
+    "kafka": ("inorder.producing.kafka_channel", "KafkaChannel"),
+}
 _STORES = {
     "sqlite": ("inorder.stores.sqlite", "SqliteStore"),
     "postgresql": ("inorder.stores.postgres", "PostgresStore"),
@@ -45,9 +49,20 @@ def open_sink(url: str, partitions: int | None = None) -> Sink:
     return sink
 
 
+def open_channel(url: str) -> Any:
+    """The producing end of a source that `url` names, as `inorder.Producer` uses it."""
+    return _adapter(_known(_CHANNELS, _scheme(url), url, "place to send to")).from_url(url)
+
+
 def open_store(url: str, stream: str, *, create: bool = True) -> Any:
     """The store that `url` names, for one stream ("" for a look at all of it)."""
     return _adapter(_known(_STORES, _scheme(url), url, "store")).from_url(url, stream, create)
+
+
+def check_source(url: str) -> None:
+    """Raises `UsageError` when `url` names no source."""
+    if not is_one_reader(url):
+        _known(_SOURCES, _scheme(url), url, "source")
 
 
 def check_sink(url: str) -> None:

@@ -150,3 +150,11 @@ def test_what_workers_would_all_fail_of_is_told_once_and_at_once(inorder: Comman
     assert said.code == 2
     [line] = complaints(said.err)
     assert "no topic 'elsewhere'" in line
+
+
+def test_a_store_that_cannot_be_opened_is_told_once(inorder: Command, stream: str) -> None:
+    said = inorder("run", SLOW, "--from", stream, "--workers", 2, "--store", "sqlite:///no/such/folder.db")
+    assert said.code == 1
+    [line] = complaints(said.err)
+    assert line.startswith("inorder: store no/such/folder.db: the file cannot be opened")
+    assert "another takes its place" not in said.err

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -19,7 +19,7 @@ from inorder.cli.summary import print_report
 from inorder.declaration import Declaration, declaration_of
 from inorder.errors import UsageError
 from inorder.observe.log import log_to_stderr
-from inorder.wiring import check_store, is_one_reader, open_source, open_store
+from inorder.wiring import check_source, check_store, is_one_reader, open_store
 from inorder.worker.child import SPARE_S
 from inorder.worker.loading import load_consumer
 from inorder.worker.run import Worker, report
@@ -64,6 +64,7 @@ def run(
     check_not_an_option(source, "--from")
     log_to_stderr(log_level, "" if workers > 1 else "1")
     settings = Settings(source=source, store=store, concurrency=concurrency, until_idle_s=until_idle)
+    check_source(source)
     check_store(store)
     began = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr):
@@ -98,14 +99,8 @@ def _one(declared: Declaration, settings: Settings) -> _Made:
 
 
 def _several(consumer: str, declared: Declaration, settings: Settings, workers: int, log_level: str) -> _Made:
-    """A supervisor, once it is sure that its processes will find what they need."""
+    """Under a supervisor."""
     if is_one_reader(settings.source):
         raise UsageError(f"{settings.source} is read by one process: leave --workers out, or produce it to a broker")
-    look: Any = open_store(settings.store, declared.name)
-    try:
-        look.register(declared.order, declared.baseline)
-    finally:
-        look.close()
-    open_source(settings.source, declared.name).close()
     group = Supervisor(consumer, settings, workers, log_level, declared.limits.drain_s)
     return _Made(group.run, group.stop, group.kill, lambda: group.tallies)

@@ -79,6 +79,7 @@ class Assembled:
         source: Source,
         open_store: Callable[[], Store],
         clock: Clock | None = None,
+        on_poll: Callable[[], None] = lambda: None,
         witness: Witness | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
@@ -113,7 +114,7 @@ class Assembled:
             )
         else:
             runner = BatchRunner(make, self.clock, declared.limits.poll_events)
-        self.loop = Loop(source, self.control, runner, codec, self.clock, declared.limits)
+        self.loop = Loop(source, self.control, runner, codec, self.clock, declared.limits, on_poll)
 
     @staticmethod
     def _registered(declared: Declaration, open_store: Callable[[], Store]) -> Store:

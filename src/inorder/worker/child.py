@@ -36,7 +36,9 @@ class News(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a child has to say: one line of JSON each."""
 
     tally: int | None = None
-    """It is up, and counts in this row of the store. Said before the first event is received."""
+    """It counts in this row of the store. Said before the first event is received."""
+    up: bool = False
+    """It has joined the group, and polls."""
     ended: str | None = None
     """It ends by itself: "idle", or "stopped" when it was told to."""
     error: str | None = None
@@ -96,12 +98,24 @@ def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
     consumer = load_consumer(order.target)
     drain_s = declaration_of(consumer).limits.drain_s
     threading.Thread(target=_watch_parent, args=(stop, drain_s), name="watch-parent", daemon=True).start()
-    worker = Worker(consumer, order.settings)
+    worker = Worker(consumer, order.settings, _Once(lambda: _tell(channel, News(up=True))))
     _tell(channel, News(tally=worker.tally))
     stop.leads_to(worker.stop)
     ended = worker.run()
     _tell(channel, News(ended="stopped" if stop.wished else "idle"))
     return ended
+
+
+class _Once:
+    """Does something when it is first called."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self._act: Callable[[], None] | None = act
+
+    def __call__(self) -> None:
+        if self._act is not None:
+            act, self._act = self._act, None
+            act()
 
 
 def _watch_parent(stop: Stop, drain_s: float) -> None:

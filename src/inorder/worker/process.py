@@ -21,7 +21,9 @@ class Process:
     def __init__(self, name: str, order: Order) -> None:
         self.started_at = time.monotonic()
         self.tally: int | None = None
-        """Its row of counts in the store, as soon as it is up."""
+        """Its row of counts in the store, as soon as it has one."""
+        self.up = False
+        """Whether it has ever polled."""
         self.ended: str | None = None
         """How it says that it ended by itself: "idle" or "stopped"."""
         self.error: str | None = None
@@ -56,6 +58,7 @@ class Process:
 
     def _heard(self, news: News) -> None:
         self.tally = news.tally or self.tally
+        self.up = news.up or self.up
         self.ended = news.ended or self.ended
         self.error = news.error or self.error
         self.usage = news.usage or self.usage

@@ -18,16 +18,23 @@ from inorder.worker.settings import Report, Settings
 class Worker:
     """One worker inside the user's program. `run` blocks; `stop` may be called from anywhere.
 
+    `on_poll` is called before each poll: the sign of life for whoever watches this worker.
     Raises `UsageError` for a wrong declaration or URL, `Unreachable` when the source or the store does not answer.
     """
 
-    def __init__(self, function: Callable[..., Any], settings: Settings) -> None:
+    def __init__(
+        self, function: Callable[..., Any], settings: Settings, on_poll: Callable[[], None] = lambda: None
+    ) -> None:
         self._declared = declaration_of(function)
         self._settings = settings
         source = open_source(settings.source, self._declared.name)
         try:
             self._parts = Assembled(
-                self._declared, settings, source, lambda: open_store(settings.store, self._declared.name)
+                self._declared,
+                settings,
+                source,
+                lambda: open_store(settings.store, self._declared.name),
+                on_poll=on_poll,
             )
         except BaseException:
             source.close()

@@ -26,7 +26,7 @@ LONGEST_BACKOFF_S = 10.0
 STEADY_S = 30.0
 """A process that lived this long has put the deaths before it behind it."""
 FALSE_STARTS = 3
-"""So many failures to start in a row, of one child, end the run."""
+"""So many failures to start in a row, of one child, end the run; before any has started, one that says why does."""
 
 
 class Place:
@@ -53,6 +53,7 @@ class Supervisor:
         self._stopping = False
         self._kill_at: float | None = None
         self._clean = True
+        self._works = False
         self._fatal: InorderError | None = None
         self._selector = selectors.DefaultSelector()
         each = [msgspec.structs.replace(settings, worker=str(number)) for number in range(1, workers + 1)]
@@ -127,11 +128,13 @@ class Supervisor:
             self.kill()
 
     def _listen(self, place: Place, process: Process) -> None:
-        was_up = process.tally is not None
+        counted, up = process.tally is not None, process.up
         if not process.listen():
             self._unregister(process)
-        if process.tally is not None and not was_up:
+        if process.tally is not None and not counted:
             self.tallies.append(process.tally)
+        if process.up and not up:
+            self._works = True
             place.false_starts = 0
             log.info("worker %s is up, process %d", place.name, process.pid)
 
@@ -155,15 +158,24 @@ class Supervisor:
             self._again(place, process, process.error or process.ended or cause(code))
 
     def _again(self, place: Place, process: Process, why: str) -> None:
-        if process.tally is None:
+        if process.usage:
+            self._give_up(UsageError(why))
+        elif not process.up:
             place.false_starts += 1
-            if process.usage or place.false_starts >= FALSE_STARTS:
-                often = f"worker {place.name} could not start, {FALSE_STARTS} times in a row: {why}"
-                self._fatal = UsageError(why) if process.usage else InorderError(often)
-                self._stopping = place.done = True
-                return
+            if process.error is not None and not self._works:
+                self._give_up(InorderError(why))
+            elif place.false_starts == FALSE_STARTS:
+                self._give_up(
+                    InorderError(f"worker {place.name} could not start, {FALSE_STARTS} times in a row: {why}")
+                )
         now = time.monotonic()
         place.deaths = 1 if now - process.started_at > STEADY_S else place.deaths + 1
         wait_s = min(FIRST_BACKOFF_S * 2 ** (place.deaths - 1), LONGEST_BACKOFF_S)
         place.start_at = now + wait_s
-        log.warning("worker %s has ended: %s; another takes its place in %g s", place.name, why, wait_s)
+        if not self._stopping:
+            log.warning("worker %s has ended: %s; another takes its place in %g s", place.name, why, wait_s)
+
+    def _give_up(self, error: InorderError) -> None:
+        """End the run because of what trying again does not mend."""
+        self._fatal = self._fatal or error
+        self._stopping = True
