@@ -52,13 +52,14 @@ class Batches:
         self._cache = Cache(planner.limits.cache_bytes)
         self.timers = Timers()
 
-    def run(self, job: Job, due: list[str], fences: Mapping[Partition, int]) -> set[Partition]:
+    def run(self, job: Job, due: list[str], fences: Mapping[Partition, int]) -> dict[Partition, int]:
         """Bring a job and the keys that are due to their outcomes, durably.
 
-        Returns the partitions that turned out to be lost: what came from them was left out. Raises `Unreachable` and
-        `Outage` when nothing can be done at present; then nothing was written, and the call is to be repeated.
+        Returns the partitions that turned out to be lost, with the fence that was refused: what came from them was
+        left out. Raises `Unreachable` and `Outage` when nothing can be done at present; then nothing was written, and
+        the call is to be repeated.
         """
-        lost: set[Partition] = set()
+        lost: dict[Partition, int] = {}
         careful = False
         while True:
             try:
@@ -71,7 +72,8 @@ class Batches:
                 self._forget(job, due)
             except Fenced as error:
                 log.warning("%s; its events are left to the new owner", error)
-                lost.update(error.partitions)
+                asked = {**fences, **job.fences}
+                lost.update((partition, asked[partition]) for partition in error.partitions)
                 self._cache.clear()
                 job.without(lost)
             except StoreFailed as error:
@@ -92,9 +94,9 @@ class Batches:
     def _once(self, job: Job, due: list[str], fences: dict[Partition, int], careful: bool) -> None:
         now = self._clock.now()
         changes = Changes(self._tally, self._witness)
+        self._cache.drop(self._cache.changed(due, now))
         entities = self._entities({event.key for event in job.events}.union(due))
         waking = [entities[key] for key in due]
-        self._cache.drop(self._cache.changed(due, now))
         fences = self._checked(job, waking, fences)
         if isinstance(self.effect, TxEffect):
             self.effect.careful = careful

@@ -44,10 +44,10 @@ class Finisher:
 
         return self._loop.run_until_complete(wrapped())
 
-    def close(self) -> None:
-        """Close the loop."""
+    def wake(self) -> None:
+        """From another thread: what is thrown into the thread that waits here shall be seen at once."""
         if self._loop is not None:
-            self._loop.close()
+            self._loop.call_soon_threadsafe(lambda: None)
 
 
 class BatchEffect:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 from inorder.core.changes import Changes
 from inorder.core.engine import Unit
@@ -51,6 +51,11 @@ class Groups:
         taken, self.now = self.now, Group(self._new_changes())
         return taken
 
+    def fence(self, piece: Slice) -> int | None:
+        """The fence that a slice was received under; None when it is nobody's business any more."""
+        found = self._open.get(id(piece))
+        return None if found is None else found[0].fence
+
     def fences(self, group: Group) -> dict[Partition, int]:
         """The fences that the deliveries of a group were received under."""
         units = [self._open[at][0] for at in {id(piece) for piece in group.decided} if at in self._open]
@@ -71,6 +76,6 @@ class Groups:
                 self._open[id(piece)] = (unit, kept, left - 1)
         return complete
 
-    def forget(self, partitions: Collection[Partition]) -> None:
-        """What came from these partitions is nobody's business any more."""
-        self._open = {at: entry for at, entry in self._open.items() if entry[0].partition not in partitions}
+    def keep(self, fences: Mapping[Partition, int]) -> None:
+        """What was received under any other fence is nobody's business any more."""
+        self._open = {at: entry for at, entry in self._open.items() if fences.get(entry[0].partition) == entry[0].fence}

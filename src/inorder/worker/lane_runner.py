@@ -21,7 +21,7 @@ class LaneRunner:
         self._work = work
         self._inbox: deque[Job] = deque()
         self._settled: deque[Unit] = deque()
-        self._lost: set[Partition] = set()
+        self._lost: dict[Partition, int] = {}
         self._failure: BaseException | None = None
         self._news = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -48,11 +48,9 @@ class LaneRunner:
             raise self._failure
         return [self._settled.popleft() for _ in range(len(self._settled))]
 
-    def lost(self) -> set[Partition]:
-        """Partitions that the store says a newer owner has taken, since the last call."""
-        found = set(self._lost)
-        self._lost -= found
-        return found
+    def lost(self) -> dict[Partition, int]:
+        """Partitions that the store says a newer owner has taken, with the fence it refused, since the last call."""
+        return dict(self._lost.popitem() for _ in range(len(self._lost)))
 
     def wait(self, timeout_s: float) -> None:
         """Until something is settled, or the time is over."""
@@ -66,8 +64,9 @@ class LaneRunner:
         """Forget what is queued of these partitions, and wait for what runs. Returns whether it ended in time."""
         for job in list(self._inbox):
             job.without(partitions)
-        dropped = asyncio.run_coroutine_threadsafe(self._work.drop(partitions), self._loop)
-        return self._within(dropped, timeout_s)
+        self._loop.call_soon_threadsafe(self._work.drop, partitions)
+        drained = asyncio.run_coroutine_threadsafe(self._work.drained(partitions), self._loop)
+        return self._within(drained, timeout_s)
 
     def watch(self, limit_s: float) -> None:
         """Give up on handlers that have been running for longer than `limit_s`."""

@@ -16,7 +16,7 @@ from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
 from inorder.core.engine import Unit
 from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
-from inorder.core.event import Event, Malformed, Partition
+from inorder.core.event import Event, Malformed, Partition, Slice
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
 from inorder.core.planner import Outage, Planner
@@ -72,11 +72,12 @@ class LaneWork:
         self._confirmed_at = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._committing = False
+        self._commits = 0
         self._paused_s = 0.0
         self._stopping = False
         self._alarm: asyncio.TimerHandle | None = None
         self.on_settled: Callable[[list[Unit]], None] = lambda units: None
-        self.on_lost: Callable[[set[Partition]], None] = lambda partitions: None
+        self.on_lost: Callable[[Mapping[Partition, int]], None] = lambda fences: None
         self.on_failure: Callable[[BaseException], None] = lambda error: None
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -158,6 +159,10 @@ class LaneWork:
             events = self._lanes.start(self.declared.batch)
             if not events:
                 break
+            ours = [event for event in events if event.receiver is not None or self._is_ours(event.slice)]
+            if len(ours) < len(events):
+                self._lanes.put_back(events[0].key, ours)
+                continue
             entities, _ = self._cache.find({events[0].key})
             if not entities:
                 unknown += events
@@ -165,6 +170,10 @@ class LaneWork:
             self._decide(entities[events[0].key], events, now)
         if unknown:
             self._spawn(self._load_again(unknown))
+
+    def _is_ours(self, piece: Slice) -> bool:
+        """Whether a slice came from a partition that has been ours ever since."""
+        return self._groups.fence(piece) == self._fences.get(piece.partition, -1)
 
     def _decide(self, entity: Entity, events: list[Event], now: float) -> None:
         """Call the handler with the first of `events`, and with those that may follow it in the same call."""
@@ -266,6 +275,7 @@ class LaneWork:
         keys = [key for key in self._timers.take(self._clock.now()) if key not in self._draining]
         for key in keys:
             self._draining[key] = 0
+        self._forget_changed(keys)
         if keys and not self._stopping:
             self._spawn(self._wake(keys))
         self._note_waits({})
@@ -274,7 +284,6 @@ class LaneWork:
         await self._entities(keys)
         now = self._clock.now()
         found, _ = self._cache.find(set(keys))
-        self._forget_changed(keys)
         for key in keys:
             self._draining.pop(key, None)
             entity = found.get(key)
@@ -293,14 +302,6 @@ class LaneWork:
                 self._lanes.add(event)
         self.go()
 
-    # Committing.
-
-    async def _commit(self) -> None:
-        group = self._groups.take()
-        rows = group.changes.rows(lambda entity: None, self._planner.guard.remembered)
-        try:
-            await self._keeper.write(rows, group.changes, self._groups.fences(group))
-        except Mismatch as error:
     def _forget_changed(self, due: list[str]) -> None:
         """Read anew what somebody else has set going, but not yet where we are at work: what we know may be newer."""
         now, at_work = self._clock.now(), self._groups.now.changes.entities
@@ -309,11 +310,20 @@ class LaneWork:
         self._cache.drop(key for key in changed if key not in busy)
         self._timers.note({key: Waiting(Wait.RETRY, 0, 0.0, due_at=now + LOOK_AGAIN_S) for key in busy})
 
+    # Committing.
+
+    async def _commit(self) -> None:
+        group = self._groups.take()
+        fences = self._groups.fences(group)
+        rows = group.changes.rows(lambda entity: None, self._planner.guard.remembered)
+        try:
+            await self._keeper.write(rows, group.changes, fences)
+        except Mismatch as error:
             log.info("%s; decided again", error)
-            self._decide_again(group, set())
+            self._decide_again(group, {})
         except Fenced as error:
             log.warning("%s; its events are left to the new owner", error)
-            self._decide_again(group, set(error.partitions))
+            self._decide_again(group, {partition: fences[partition] for partition in error.partitions})
         else:
             self._confirmed_at = time.monotonic()
             self._note_waits(group.changes.waits)
@@ -322,9 +332,10 @@ class LaneWork:
                 self.on_settled(settled)
         finally:
             self._committing = False
+            self._commits += 1
         self.go()
 
-    def _decide_again(self, refused: Group, lost: set[Partition]) -> None:
+    def _decide_again(self, refused: Group, lost: Mapping[Partition, int]) -> None:
         """Nothing of a commit was written: forget what was known, and let the guard look at its events again.
 
         Those that come back from the store are read anew, with whatever else waits for their keys.
@@ -335,40 +346,47 @@ class LaneWork:
         redo = refused.events + since.events
         waking = {event.key for event in redo if event.receiver is not None} | set(self._draining)
         self._draining.clear()
-        self._lanes.drop(lambda event: event.receiver is not None or event.slice.partition in lost)
+        self._lanes.drop(lambda event: event.receiver is not None)
+        for partition, fence in lost.items():
+            if self._fences.get(partition) == fence:
+                del self._fences[partition]
         if lost:
-            self._forget(lost)
+            self._groups.keep(self._fences)
             self.on_lost(lost)
         self._note_waits({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE) for key in waking})
-        malformed = [one for one in refused.malformed + since.malformed if one.slice.partition not in lost]
+        malformed = [one for one in refused.malformed + since.malformed if self._is_ours(one.slice)]
         self._refuse(malformed, self._clock.now())
-        again = [event for event in redo if event.receiver is None and event.slice.partition not in lost]
+        again = [event for event in redo if event.receiver is None and self._is_ours(event.slice)]
         for event in again:
             self._lanes.add(event)
         self._spawn(self._entities({event.key for event in again}))
 
     async def _confirm(self) -> None:
+        fences = dict(self._fences)
         try:
-            await self._keeper.write([], Changes(self._tally), dict(self._fences))
+            await self._keeper.write([], Changes(self._tally), fences)
         except Fenced as error:
             log.warning("%s; its events are left to the new owner", error)
-            self._decide_again(self._groups.take(), set(error.partitions))
+            self._decide_again(self._groups.take(), {partition: fences[partition] for partition in error.partitions})
         self._confirmed_at = time.monotonic()
         self.go()
 
     # Letting go.
 
-    def _forget(self, partitions: set[Partition]) -> None:
+    def drop(self, partitions: set[Partition]) -> None:
+        """Start nothing more of these partitions."""
         for partition in partitions:
             self._fences.pop(partition, None)
-        self._groups.forget(partitions)
-
-    async def drop(self, partitions: set[Partition]) -> None:
-        """Forget what is queued of these partitions, and wait for what runs and for its commit."""
         self._lanes.drop(lambda event: event.receiver is None and event.slice.partition in partitions)
-        while self._committing or self._groups.now.changes or self._calls.of(partitions):
+
+    async def drained(self, partitions: set[Partition]) -> None:
+        """Wait for what runs of these partitions, and for the commit of what was decided."""
+        while self._calls.of(partitions):
             await asyncio.sleep(0.005)
-        self._forget(partitions)
+        due = self._commits + self._committing + bool(self._groups.now.changes)
+        while self._commits < due and (self._committing or self._groups.now.changes):
+            await asyncio.sleep(0.005)
+        self._groups.keep(self._fences)
 
     async def finish(self) -> None:
         """Finish what runs, start nothing more, and commit."""

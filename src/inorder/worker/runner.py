@@ -43,8 +43,9 @@ class BatchRunner:
         self._condition = threading.Condition()
         self._queue: deque[Job] = deque()
         self._current: Job | None = None
+        self._due: list[str] = []
         self._settled: deque[Unit] = deque()
-        self._lost: set[Partition] = set()
+        self._lost: dict[Partition, int] = {}
         self._fences: dict[Partition, int] = {}
         self._stopping = False
         self._failure: BaseException | None = None
@@ -82,9 +83,10 @@ class BatchRunner:
             self._settled.popleft()
         return found
 
-    def lost(self) -> set[Partition]:
-        """Partitions that the store says a newer owner has taken, since the last call."""
-        found, self._lost = self._lost, set()
+    def lost(self) -> dict[Partition, int]:
+        """Partitions that the store says a newer owner has taken, with the fence it refused, since the last call."""
+        with self._condition:
+            found, self._lost = self._lost, {}
         return found
 
     def wait(self, timeout_s: float) -> None:
@@ -125,25 +127,31 @@ class BatchRunner:
             self._queue.clear()
             self._condition.notify_all()
         self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        if self._thread.is_alive():
+            # Whatever it does when it goes on, it must not be written, nor keep others from writing until then.
+            self._store.abandon()
+            return False
+        return True
 
     def _abandon(self, event: Event, limit_s: float) -> None:
         log.error("key %s version %d: the handler hangs past %g s", event.key, event.version, limit_s)
         with self._condition:
-            old, job = self._thread, self._current
+            old, job, effect = self._thread, self._current, self._batches.effect
             timers = self._batches.timers
             self._store.abandon()
             self._start()
             error = HandlerTimeout(f"ran for more than {limit_s:g} s")
             self._batches.effect.barred[event.key, event.version] = error
             self._batches.timers = timers
-            timers.note({event.key: Waiting(Wait.GAP, event.version, 0.0, due_at=AT_ONCE)})
+            timers.note({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE) for key in {event.key, *self._due}})
             if job is not None:
                 self._queue.appendleft(job)
             self._current = None
             self._condition.notify_all()
         if old.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(old.ident), ctypes.py_object(Abandoned))
+        if effect.finisher is not None:
+            effect.finisher.wake()
 
     # The thread's side.
 
@@ -173,7 +181,7 @@ class BatchRunner:
             while self._queue and len(job) + len(self._queue[0]) <= self._merge:
                 job.absorb(self._queue.popleft())
             due = batches.timers.take(self._clock.now())
-            self._current, fences = job, self._fences
+            self._current, self._due, fences = job, due, self._fences
         lost = self._persist(batches, job, due, fences)
         with self._condition:
             if batches is not self._batches:
@@ -182,19 +190,21 @@ class BatchRunner:
             batches.effect.now_at = None
             if lost is not None:
                 self._settled += job.units
-                self._lost |= lost
+                self._lost.update(lost)
             self._condition.notify_all()
         return True
 
     def _persist(
         self, batches: Batches, job: Job, due: list[str], fences: Mapping[Partition, int]
-    ) -> set[Partition] | None:
+    ) -> dict[Partition, int] | None:
         """Run a job until it is through, however long the store is away. None: stopped before that."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:
                 lost = batches.run(job, due, fences)
             except (Unreachable, Outage) as error:
+                if batches is not self._batches:
+                    return None
                 if self.outage is None:
                     log.error("paused: %s", error)
                 self.outage = str(error)

@@ -40,7 +40,7 @@ class Runner(Protocol):
     def submit(self, job: Job) -> None: ...
     def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting] | None = None) -> None: ...
     def settled(self) -> list[Unit]: ...
-    def lost(self) -> set[Partition]: ...
+    def lost(self) -> dict[Partition, int]: ...
     def wait(self, timeout_s: float) -> None: ...
     def busy(self) -> bool: ...
     def drop(self, partitions: set[Partition], timeout_s: float) -> bool: ...
@@ -98,8 +98,10 @@ class Loop:
         finally:
             ended = self._runner.stop(self._limits.drain_s)
             self._ended = True
-            self._collect(force=True)
-            self._source.close()
+            try:
+                self._collect(force=True)
+            finally:
+                self._source.close()
         return ended
 
     def _turn(self) -> None:
@@ -107,9 +109,9 @@ class Loop:
         self._collect()
         self._runner.watch(self._limits.handler_s)
         self._check_ownership()
+        self._look_for_overdue()
         if self._engine.full and not self._waited_long():
             self._runner.wait(0.02)
-        self._look_for_overdue()
             return
         for command in self._engine.room():
             self._obey(command)
@@ -127,8 +129,6 @@ class Loop:
                 "or give one of the consumers another name="
             )
 
-    def _waited_long(self) -> bool:
-        """Whether the worker has been full for so long that the source must be paused, and polled all the same."""
     def _look_for_overdue(self) -> None:
         """Wake keys whose waiting was changed behind the worker's back."""
         now = self._clock.now()
@@ -142,6 +142,8 @@ class Loop:
         if overdue:
             self._runner.own(self._engine.fences, overdue)
 
+    def _waited_long(self) -> bool:
+        """Whether the worker has been full for so long that the source must be paused, and polled all the same."""
         now = self._clock.now()
         if self._full_since is None:
             self._full_since = now
@@ -164,9 +166,11 @@ class Loop:
         if not self._engine.full:
             self._full_since = None
         now = self._clock.now()
-        for partition in self._runner.lost():
-            self._engine.revoked([partition])
-            self._fenced[partition] = now
+        for partition, fence in self._runner.lost().items():
+            # Refused may also be what is left of an earlier ownership of ours: that is no news.
+            if self._engine.fences.get(partition) == fence:
+                self._engine.revoked([partition])
+                self._fenced[partition] = now
         if force or now - self._committed_at >= COMMIT_EVERY_S:
             self._committed_at = now
             offsets = {commit.partition: commit.offset for commit in self._engine.commits()}
@@ -232,5 +236,7 @@ class Loop:
             except Unreachable as error:
                 log.error("paused: %s", error)
                 self._clock.sleep(pause_s)
+                # What keeps the store from us may be a handler of our own that hangs.
+                self._runner.watch(self._limits.handler_s)
                 pause_s = min(pause_s * 2, 5.0)
         return None
