@@ -14,8 +14,9 @@ from tests.worker.consumers import KINDS
 
 @pytest.fixture(autouse=True)
 def _quick_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stream of a few events is at its end at once: ask the source more often than a stream of millions needs."""
+    """A stream of a few events is at its end at once: look more often than a stream of millions needs."""
     monkeypatch.setattr(loop, "END_CHECK_S", 0.02)
+    monkeypatch.setattr(loop, "POLL_S", 0.02)
 
 
 @pytest.fixture(params=KINDS)
