@@ -55,7 +55,26 @@ class Pass:
     seconds: float
 
 
-Step = Deliver | Restart | Pass
+@dataclass(frozen=True)
+class Replay:
+    """An operator replays the first open letter of a key, `mended` or not, and then what waits behind it.
+
+    With `crash` the replay dies after the letter.
+    """
+
+    key: str
+    mended: bool = True
+    crash: bool = False
+
+
+@dataclass(frozen=True)
+class Skip:
+    """An operator declares that the version a key is parked for will never be applied."""
+
+    key: str
+
+
+Step = Deliver | Restart | Pass | Replay | Skip
 Faults = dict[tuple[str, int], tuple[Fault, int]]
 
 
@@ -80,9 +99,12 @@ class Case:
         return sorted({arrival.key for arrival in self.log})
 
 
-def _steps(workers: int) -> st.SearchStrategy[list[Step]]:
+def _steps(workers: int, operated: bool) -> st.SearchStrategy[list[Step]]:
     worker = st.integers(0, workers - 1)
+    key = st.sampled_from(["a", "a", "b"])
+    operator = [st.builds(Replay, key, st.booleans(), st.booleans()), st.builds(Skip, key)] if operated else []
     step = st.one_of(
+        *operator,
         st.builds(Deliver, worker, st.integers(1, 6)),
         st.builds(Deliver, worker, st.integers(1, 6), st.just(workers == 1)),
         st.builds(Pass, worker, st.sampled_from([0.0, 1.0, 3.0, GAP_S, 100.0])),
@@ -99,6 +121,7 @@ def cases(
     parks: bool | None = None,
     conflicts: bool = True,
     faulty: bool = True,
+    operated: bool = False,
 ) -> Case:
     """Any arrival order of one or two dense histories with duplicates, and any course of events."""
     order = order or draw(st.sampled_from([Order.STRICT, Order.LATEST, Order.COMMUTATIVE]))
@@ -119,7 +142,7 @@ def cases(
     return Case(
         order=order,
         log=log,
-        steps=draw(_steps(workers)),
+        steps=draw(_steps(workers, operated)),
         faults=draw(st.dictionaries(places, fault, max_size=2)) if faulty else {},
         baseline=draw(st.sampled_from([0, 0, 0, 1, 2])),
         parks=order is Order.STRICT or (draw(st.booleans()) if parks is None else parks),

@@ -21,6 +21,10 @@ class MemoryStore:
         self.held: dict[tuple[str, int], HeldRow] = {}
         self.waits: dict[str, Waiting] = {}
         self.letters: list[Letter] = []
+        """All that were ever written."""
+        self.open: dict[int, tuple[int, Letter]] = {}
+        """Those that nobody has dealt with, by offset, each with its tally."""
+        self.closed: set[int] = set()
         self.counts: Counter[tuple[int, str]] = Counter()
 
     def load(self, key: str) -> Entity | None:
@@ -57,7 +61,16 @@ class MemoryStore:
             if waiting is not None:
                 self.waits[key] = waiting
         self.letters += changes.letters
+        for letter in changes.letters:
+            if letter.record.offset not in self.closed:
+                tally = changes.tally if letter.tally is None else letter.tally
+                self.open.setdefault(letter.record.offset, (tally, letter))
         self.counts.update(changes.counts)
+
+    def close(self, offset: int) -> None:
+        """An operator has dealt with a letter. A redelivery does not open it again."""
+        del self.open[offset]
+        self.closed.add(offset)
 
     def ledger(self, key: str) -> list[tuple[int, str]]:
         """What took effect for a key: version and event id, in the order of the effects."""

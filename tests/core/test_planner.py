@@ -52,6 +52,16 @@ def test_two_workers_that_think_the_key_is_theirs_do_no_harm(case: Case) -> None
     event(f"a write was refused: {world.refused > 0}")
 
 
+@given(cases(operated=True, workers=2))
+@examples(150)
+def test_replays_and_skips_beside_live_workers_lead_to_the_same_state(case: Case) -> None:
+    world = World(case)
+    world.run()
+    world.resolve()
+    event(f"letters replayed: {sum(world.operator.resolved.values())}")
+    event(f"skipped: {len(world.skipped)}")
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[Arrival], int]:
     """One strict history in any order without one of its versions, which is not the last."""

@@ -269,7 +269,7 @@ class Planner:
             entity.waiting = msgspec.structs.replace(waiting, why=Wait.GAP)
             return True
         if waiting.why is Wait.GAP:
-            if not self._strict or entity.version + 1 in entity.held:
+            if not self._strict or self._may_go_on(entity):
                 return True
             missing = entity.version + 1
             reason = f"version {missing} did not come within {self.limits.gap_s:g} s"
@@ -283,14 +283,14 @@ class Planner:
         if waiting is None or not entity.held:
             self._wait(entity, None, changes)
             return
-        missing = entity.version + 1
-        if self._strict and missing not in entity.held:
-            again = Waiting(Wait.GAP, missing, now, due_at=now + self.limits.gap_s, home=waiting.home)
-        else:
+        if self._may_go_on(entity):
             again = msgspec.structs.replace(waiting, why=Wait.GAP, due_at=AT_ONCE, missing=False)
         self._wait(entity, again, changes)
 
     def malformed(self, found: Malformed, changes: Changes, now: float) -> None:
+        else:
+            missing, due_at = entity.version + 1, now + self.limits.gap_s
+            again = Waiting(Wait.GAP, missing, now, due_at=due_at, home=waiting.home)
         """No event could be read: the delivery is kept as it is. It stops no key, for its key is not known."""
         changes.letters.append(
             Letter(
@@ -307,11 +307,11 @@ class Planner:
         changes.delivered(Outcome.DEAD_LETTERED)
 
     def look_ahead(self, entity: Entity, changes: Changes, now: float) -> None:
-        """After one or more decisions: events that waited in the store may have become due, or wait for another version now."""
+        """After one or more decisions: what waits in the store may be due now, or wait for another version."""
         waiting = entity.waiting
         if waiting is None or not waiting.open:
             return
-        if entity.held and (not self._strict or entity.version + 1 in entity.held):
+        if self._may_go_on(entity):
             since, due_at = waiting.since, AT_ONCE
         elif entity.version + 1 != waiting.version or waiting.attempts:
             since, due_at = now, now + self.limits.gap_s
@@ -324,6 +324,14 @@ class Planner:
         entity.waiting = waiting
         changes.waits[entity.key] = waiting
         changes.entities[entity.key] = entity
+    def _may_go_on(self, entity: Entity) -> bool:
+        """Whether something that waits in the store can be decided now.
+
+        Under strict order that is the next version, or the last one: delivered again while it was a dead letter.
+        """
+        held = entity.held
+        return bool(held) and (not self._strict or entity.version + 1 in held or entity.version in held)
+
 
     def _second_claim(self, known: int, event: Event, changes: Changes, now: float) -> None:
         """Another delivery of a version that waits already: the same event again, or two that exclude each other."""
