@@ -62,7 +62,8 @@ def inorder(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyt
     own.setLevel(before[2])
     sys.path[:] = before[3]
     for name in set(sys.modules) - before[4]:
-        if "consumer" in name:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if file == str(CONSUMERS) or file.startswith(str(tmp_path)):
             del sys.modules[name]
 
 

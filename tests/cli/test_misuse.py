@@ -20,7 +20,7 @@ MISTAKES = [
     ((*RUN, "--worker", "2"), 2, "Did you mean --workers?"),
     ((*RUN, "--workers", "0"), 2, "Must be >= 1"),
     ((*RUN, "--workers", "two"), 2, 'unable to convert "two" into int'),
-    ((*RUN, "--until-idle", "0"), 2, "Must be > 0"),
+    ((*RUN, "--until-idle", "-1"), 2, "Must be >= 0"),
     ((*RUN, "--log-level", "loud"), 2, '"debug", "info", "warning", "error"'),
     ((*RUN, "extra"), 2, "extra"),
     (("run", "missing.py:f", "--from", "-"), 2, "there is no file missing.py"),

@@ -27,7 +27,7 @@ from inorder.worker.settings import Settings
 from inorder.worker.supervisor import Supervisor
 
 AtLeastOne = Number(gte=1)
-AboveZero = Number(gt=0)
+AtLeastZero = Number(gte=0)
 
 
 def run(
@@ -47,7 +47,7 @@ def run(
     ] = 16,
     until_idle: Annotated[
         float | None,
-        Parameter(validator=AboveZero, help="Seconds without an event after which to end, once all is settled"),
+        Parameter(validator=AtLeastZero, help="Seconds without an event after which to end, once all is settled"),
     ] = None,
     as_json: Annotated[
         bool, Parameter("--json", negative=(), show_default=False, help="Print one closing document")
