@@ -285,12 +285,12 @@ class Planner:
             return
         if self._may_go_on(entity):
             again = msgspec.structs.replace(waiting, why=Wait.GAP, due_at=AT_ONCE, missing=False)
-        self._wait(entity, again, changes)
-
-    def malformed(self, found: Malformed, changes: Changes, now: float) -> None:
         else:
             missing, due_at = entity.version + 1, now + self.limits.gap_s
             again = Waiting(Wait.GAP, missing, now, due_at=due_at, home=waiting.home)
+        self._wait(entity, again, changes)
+
+    def malformed(self, found: Malformed, changes: Changes, now: float) -> None:
         """No event could be read: the delivery is kept as it is. It stops no key, for its key is not known."""
         changes.letters.append(
             Letter(
@@ -320,10 +320,6 @@ class Planner:
         again = Waiting(Wait.GAP, entity.version + 1, since, due_at=due_at, home=waiting.home)
         self._wait(entity, again, changes)
 
-    def _wait(self, entity: Entity, waiting: Waiting | None, changes: Changes) -> None:
-        entity.waiting = waiting
-        changes.waits[entity.key] = waiting
-        changes.entities[entity.key] = entity
     def _may_go_on(self, entity: Entity) -> bool:
         """Whether something that waits in the store can be decided now.
 
@@ -332,6 +328,10 @@ class Planner:
         held = entity.held
         return bool(held) and (not self._strict or entity.version + 1 in held or entity.version in held)
 
+    def _wait(self, entity: Entity, waiting: Waiting | None, changes: Changes) -> None:
+        entity.waiting = waiting
+        changes.waits[entity.key] = waiting
+        changes.entities[entity.key] = entity
 
     def _second_claim(self, known: int, event: Event, changes: Changes, now: float) -> None:
         """Another delivery of a version that waits already: the same event again, or two that exclude each other."""
