@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.services import Postgres
 from tests.stores.places import KINDS, Place
+
+
+@pytest.fixture(scope="session")
+def store_database(postgres: Postgres) -> str:
+    """One database for all of these tests: making one takes longer than most of them."""
+    return postgres.fresh_database()
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])

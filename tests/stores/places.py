@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ class Place:
     """The module that applies migrations."""
     mark = ""
     """How a parameter is written in a statement of the user's."""
+    audit_table = ""
     extra_table = ""
     extra = ""
     """What a later release's migration could be."""
@@ -55,6 +57,7 @@ class SqlitePlace(Place):
 
     opening = "inorder.stores.sqlite.opening"
     mark = "?"
+    audit_table = "inorder_audit"
     extra_table = "inorder_extra"
     extra = "CREATE TABLE inorder_extra (n INTEGER)"
 
@@ -64,15 +67,18 @@ class SqlitePlace(Place):
 
 
 class PostgresPlace(Place):
-    """A database of the test's own."""
+    """A schema of the test's own; the user's tables go there too."""
 
     opening = "inorder.stores.postgres.opening"
     mark = "%s"
-    extra_table = "inorder.extra"
-    extra = "CREATE TABLE inorder.extra (n INTEGER)"
 
     def __init__(self, request: pytest.FixtureRequest, _: Path) -> None:
-        super().__init__(request.getfixturevalue("postgres_url"))
+        schema = f"test_{secrets.token_hex(6)}"
+        self.audit_table = f"{schema}.audit"
+        self.extra_table = f"{schema}.extra"
+        self.extra = f"CREATE TABLE {schema}.extra (n INTEGER)"
+        database = request.getfixturevalue("store_database")
+        super().__init__(f"{database}?schema={schema}&options=-csearch_path%3D{schema}")
 
 
 KINDS: dict[str, Callable[[pytest.FixtureRequest, Path], Place]] = {"postgres": PostgresPlace, "sqlite": SqlitePlace}

@@ -72,8 +72,13 @@ class LetterReads(ABC):
 
     def edited(self, letter: int) -> bytes | None:
         """The payload that is replayed instead of the one received, if an operator wrote one."""
+        found = self.last_edit(letter)
+        return None if found is None else found[1]
+
+    def last_edit(self, letter: int) -> tuple[int, bytes] | None:
+        """The same, with the number of the edit."""
         rows = self._select("edit_last", letter=letter)
-        return bytes(rows[0][0]) if rows else None
+        return (rows[0][0], bytes(rows[0][1])) if rows else None
 
     def plans(self, most: int = PAGE) -> list[PlanRow]:
         """Replay plans, newest first."""

@@ -68,6 +68,8 @@ class PlanLetter(msgspec.Struct, frozen=True, kw_only=True):
     letter: int
     key: str | None
     version: int | None
+    edit: int | None = None
+    """The edit in force when the plan was made: a later one is not what was planned."""
     forecast: str | None = None
     forecast_detail: str | None = None
     result: str | None = None

@@ -43,7 +43,7 @@ class LetterWrites(ABC):
         """Freeze a plan; returns its number, which the draft does not have yet."""
         values = msgspec.structs.asdict(draft) | {"selection": msgspec.json.encode(draft.selection).decode()}
         plan = int(self._run("plan_insert", [values])[1][0][0])
-        fields = ("place", "letter", "key", "version", "forecast", "forecast_detail")
+        fields = ("place", "letter", "key", "version", "edit", "forecast", "forecast_detail")
         rows = [{"plan": plan, **{name: getattr(letter, name) for name in fields}} for letter in letters]
         if rows:
             self._run("plan_letter_insert", rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -41,6 +41,18 @@ class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
     code_version: str | None
 
 
+def plain(text: str) -> str:
+    """Text that every database takes: NUL and halves of surrogate pairs, which a message may quote, are written out."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for every text among these."""
+    return {name: plain(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
 def to_entity(row: Row) -> Entity:
     """From: key, version, revision, ranges, recent, state, waits."""
     recent = array("I")
@@ -75,7 +87,7 @@ def from_waiting(key: str, waiting: Waiting) -> tuple[Any, ...]:
         waiting.since,
         due_at,
         waiting.attempts,
-        waiting.reason,
+        plain(waiting.reason),
         waiting.missing,
         topic,
         number,
@@ -140,7 +152,7 @@ def to_letter(row: Row) -> LetterRow:
 
 def from_letter(letter: Letter, tally: int) -> tuple[Any, ...]:
     """To: tally, print, reason, detail, key, version, event id, error, attempts, first_at, last_at, then a
-    record.
+    record, then the code version.
 
     The print tells two records at one position apart (a topic that was deleted and made again starts its
     offsets anew), so that the second one gets its own letter.
@@ -150,15 +162,16 @@ def from_letter(letter: Letter, tally: int) -> tuple[Any, ...]:
         tally if letter.tally is None else letter.tally,
         crc32(record.value or b"", crc32(record.key or b"")),
         letter.reason.value,
-        letter.detail,
-        letter.key,
+        plain(letter.detail),
+        None if letter.key is None else plain(letter.key),
         letter.version,
-        letter.event_id,
-        letter.error,
+        None if letter.event_id is None else plain(letter.event_id),
+        None if letter.error is None else plain(letter.error),
         letter.attempts,
         letter.first_at,
         letter.last_at,
         *from_record(record),
+        letter.code_version,
     )
 
 

@@ -20,7 +20,7 @@ OLDEST = 140_000
 @cache
 def statements_for(schema: str) -> dict[str, str]:
     """Every statement, with the schema's name in it."""
-    found = statements(PACKAGE, "statements.sql")
+    found = statements(PACKAGE, "statements.sql") | statements(PACKAGE, "letters.sql")
     return {name: text.replace("{schema}", f'"{schema}"') for name, text in found.items()}
 
 

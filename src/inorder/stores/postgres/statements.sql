@@ -46,16 +46,20 @@ WHERE stream = %(stream)s AND (topic, partition) IN
   (SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::bigint[]))
 ORDER BY topic, partition FOR SHARE;
 
--- entities_insert: expected revision 0 means that there must be no row
-INSERT INTO {schema}.entities (stream, key, version, revision, ranges, recent, state, waits)
-SELECT %(stream)s, n.key, n.version, 1, n.ranges, n.recent, n.state, coalesce(n.waits, false)
-FROM unnest(%(keys)s::text[], %(versions)s::bigint[], %(ranges)s::bytea[], %(recent)s::bytea[], %(states)s::bytea[],
-  %(waits)s::boolean[]) AS n (key, version, ranges, recent, state, waits)
-ON CONFLICT (stream, key) DO NOTHING;
-
--- entities_update: only the revision that was read is replaced; what is not counted was changed by others
-SELECT {schema}.entities_update(%(stream)s, %(keys)s, %(expected)s, %(versions)s, %(ranges)s, %(recent)s, %(states)s,
-  %(waits)s);
+-- entities_write: an upsert, because it can only find its rows by the key: a join could be planned on old statistics and
+-- read the whole table for each row. Expected revision 0 means that there must be no row, any other that there must be.
+WITH written AS (
+  INSERT INTO {schema}.entities AS e (stream, key, version, revision, ranges, recent, state, waits)
+  SELECT %(stream)s, n.key, n.version, n.expected + 1, n.ranges, n.recent, n.state, coalesce(n.waits, false)
+  FROM unnest(%(keys)s::text[], %(expected)s::bigint[], %(versions)s::bigint[], %(ranges)s::bytea[], %(recent)s::bytea[],
+    %(states)s::bytea[], %(waits)s::boolean[]) AS n (key, expected, version, ranges, recent, state, waits)
+  ON CONFLICT (stream, key) DO UPDATE
+  SET version = excluded.version, revision = excluded.revision, waits = excluded.waits,
+    ranges = excluded.ranges, recent = excluded.recent, state = excluded.state
+  WHERE e.revision = excluded.revision - 1
+  RETURNING (xmax = 0) AS new
+)
+SELECT count(*), count(*) FILTER (WHERE new) FROM written;
 
 -- entity_revisions: after a refusal, to name the keys
 SELECT key, revision FROM {schema}.entities WHERE stream = %(stream)s AND key = ANY (%(keys)s);
@@ -107,11 +111,11 @@ WHERE stream = %(stream)s AND due_at IS NOT NULL AND (home_topic, home_partition
 
 -- letter_upsert: a redelivery adds to the open letter; one that an operator has dealt with stays as it is
 INSERT INTO {schema}.letters AS l (stream, tally, print, reason, detail, key, version, event_id, error, attempts,
-  first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+  first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms, code_version)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (stream, topic, partition, "offset", print) DO UPDATE
 SET reason = excluded.reason, detail = excluded.detail, error = excluded.error,
-  attempts = l.attempts + excluded.attempts, last_at = excluded.last_at
+  attempts = l.attempts + excluded.attempts, last_at = excluded.last_at, code_version = excluded.code_version
 WHERE l.status = 'open';
 
 -- letter_resolve: only an open letter, so that two operators cannot both have dealt with it

@@ -16,10 +16,11 @@ from psycopg.pq import TransactionStatus
 from inorder.core.changes import Changes, EntityRow
 from inorder.core.event import Partition
 from inorder.errors import Fenced, Mismatch, UsageError
+from inorder.stores.letter_writing import LetterWrites
 from inorder.stores.postgres.arrays import blobs, booleans, columns, floats, integers, texts
 from inorder.stores.postgres.connections import Link
 from inorder.stores.postgres.weather import ours, theirs
-from inorder.stores.rows import from_held, from_letter, from_waiting, outdated
+from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outdated, plain_values
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -34,7 +35,7 @@ _COUNTS = (integers, texts, integers)
 Cursor = psycopg.Cursor[Any]
 
 
-class PostgresTransaction:
+class PostgresTransaction(LetterWrites):
     """See `inorder.ports.Transaction`. `execute` returns a `psycopg.Cursor`; parameters are written `%s`."""
 
     def __init__(self, link: Link, name: str, stream: int, sql: Mapping[str, str]) -> None:
@@ -88,7 +89,16 @@ class PostgresTransaction:
         """Mark an open dead letter as resolved or skipped. False: it is not open, and nothing is changed."""
         with ours(self._name):
             self._begin()
-            return self._run("letter_resolve", id=number, status=status, note=note).rowcount == 1
+            return self._do("letter_resolve", id=number, status=status, note=note).rowcount == 1
+
+    def _run(self, statement: str, many: Sequence[Mapping[str, Any]]) -> tuple[int, list[Row]]:
+        """See `LetterWrites`."""
+        with ours(self._name):
+            with self._link.pipeline():
+                self._begin()
+                cursors = [self._do(statement, **plain_values(values)) for values in many]
+            rows = cursors[-1].fetchall() if cursors and cursors[-1].description else []
+            return sum(cursor.rowcount for cursor in cursors), rows
 
     def roll_back(self) -> None:
         """Undo all of it. A connection that is lost has nothing left to undo."""
@@ -100,28 +110,20 @@ class PostgresTransaction:
             self._link.execute(BEGIN)
             self.begun = True
 
-    def _run(self, statement: str, **parameters: Any) -> Cursor:
+    def _do(self, statement: str, **parameters: Any) -> Cursor:
         return self._link.execute(self._sql[statement], {"stream": self._stream, **parameters})
 
     def _share(self, fences: Mapping[Partition, int]) -> Cursor:
         topics, numbers = columns((texts, integers), sorted(fences))
-        return self._run("fences", topics=topics, partitions=numbers)
+        return self._do("fences", topics=topics, partitions=numbers)
 
-    def _compare_and_set(self, rows: Sequence[EntityRow]) -> list[tuple[Cursor, int]]:
-        updates = [row for row in rows if row.expected]
-        inserts = [row for row in rows if not row.expected] if len(updates) < len(rows) else []
-        written: list[tuple[Cursor, int]] = []
-        if updates:
-            expected = integers([row.expected for row in updates])
-            written.append((self._run("entities_update", expected=expected, **_entities(updates)), len(updates)))
-        if inserts:
-            written.append((self._run("entities_insert", **_entities(inserts)), len(inserts)))
-        return written
+    def _compare_and_set(self, rows: Sequence[EntityRow]) -> Cursor | None:
+        return self._do("entities_write", **_entities(rows)) if rows else None
 
     def _write_held(self, changes: Changes) -> Cursor | None:
         if changes.released:
             keys, versions = columns((texts, integers), sorted(changes.released))
-            self._run("held_delete", keys=keys, versions=versions)
+            self._do("held_delete", keys=keys, versions=versions)
         if not changes.held:
             return None
         held = [from_held(changes.held[place]) for place in sorted(changes.held)]
@@ -133,7 +135,7 @@ class PostgresTransaction:
             waits = sorted(changes.waits.items())
             over = [key for key, waiting in waits if waiting is None]
             if over:
-                self._run("waiting_delete", keys=texts(over))
+                self._do("waiting_delete", keys=texts(over))
             upserts = [from_waiting(key, waiting) for key, waiting in waits if waiting is not None]
             if upserts:
                 run(sql["waiting_upsert"], (stream, *columns(_WAITING, upserts)))
@@ -149,7 +151,7 @@ class PostgresTransaction:
         changes: Changes,
         fences: Mapping[Partition, int],
         owned: Cursor | None,
-        written: list[tuple[Cursor, int]],
+        written: Cursor | None,
         kept: Cursor | None,
     ) -> None:
         if owned is not None:
@@ -157,10 +159,8 @@ class PostgresTransaction:
             lost = [partition for partition, token in fences.items() if found.get(partition) != token]
             if lost:
                 self._refuse(Fenced(lost))
-        for cursor, expected in written:
-            replaced = cursor.fetchone() if cursor.description else (cursor.rowcount,)
-            if replaced != (expected,):
-                self._refuse(None, rows)
+        if written is not None and written.fetchone() != (len(rows), sum(row.expected == 0 for row in rows)):
+            self._refuse(None, rows)
         if kept is not None and kept.rowcount != len(changes.held):
             self._refuse(Mismatch(sorted({key for key, _ in changes.held})))
 
@@ -169,7 +169,7 @@ class PostgresTransaction:
         self.roll_back()
         if error is None:
             keys = texts([row.key for row in rows])
-            error = Mismatch(outdated(rows, dict(self._run("entity_revisions", keys=keys).fetchall())))
+            error = Mismatch(outdated(rows, dict(self._do("entity_revisions", keys=keys).fetchall())))
         self.over = error
         raise error
 
@@ -180,6 +180,7 @@ def _entities(rows: Sequence[EntityRow]) -> dict[str, Any]:
     waits = [row.waits for row in rows]
     return {
         "keys": texts([row.key for row in rows]),
+        "expected": integers([row.expected for row in rows]),
         "versions": integers([row.version for row in rows]),
         "ranges": blobs(ranges if any(ranges) else ()),
         "recent": blobs([row.recent for row in rows]),

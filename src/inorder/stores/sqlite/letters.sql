@@ -35,15 +35,15 @@ VALUES (:stream, :letter, :at, :actor, :reason, :value) RETURNING id;
 SELECT id, at, actor, reason, value FROM inorder_edits WHERE stream = :stream AND letter = :letter ORDER BY id;
 
 -- edit_last: what is replayed instead of the payload received
-SELECT value FROM inorder_edits WHERE stream = :stream AND letter = :letter ORDER BY id DESC LIMIT 1;
+SELECT id, value FROM inorder_edits WHERE stream = :stream AND letter = :letter ORDER BY id DESC LIMIT 1;
 
 -- plan_insert: frozen from here on
 INSERT INTO inorder_plans (stream, handler, code_version, made_at, actor, reason, selection, held, event_s)
 VALUES (:stream, :handler, :code_version, :made_at, :actor, :reason, :selection, :held, :event_s) RETURNING id;
 
 -- plan_letter_insert: its place in the order of the replay
-INSERT INTO inorder_plan_letters (plan, place, letter, key, version, forecast, forecast_detail)
-VALUES (:plan, :place, :letter, :key, :version, :forecast, :forecast_detail);
+INSERT INTO inorder_plan_letters (plan, place, letter, key, version, edit, forecast, forecast_detail)
+VALUES (:plan, :place, :letter, :key, :version, :edit, :forecast, :forecast_detail);
 
 -- plan_letter_done: what became of it
 UPDATE inorder_plan_letters SET result = :result, detail = :detail, tried_at = :at
@@ -64,7 +64,7 @@ SELECT s.name FROM inorder_plans AS p JOIN inorder_streams AS s ON s.id = p.stre
 SELECT s.name FROM inorder_letters AS l JOIN inorder_streams AS s ON s.id = l.stream WHERE l.id = :id;
 
 -- plan_letters: a page, in the order of the replay
-SELECT place, letter, key, version, forecast, forecast_detail, result, detail, tried_at
+SELECT place, letter, key, version, edit, forecast, forecast_detail, result, detail, tried_at
 FROM inorder_plan_letters WHERE plan = :plan AND place > :after ORDER BY place LIMIT :most;
 
 -- plan_results: how far it is
@@ -72,6 +72,20 @@ SELECT result, count(*) FROM inorder_plan_letters WHERE plan = :plan GROUP BY re
 
 -- plan_forecasts: what the rehearsal said
 SELECT forecast, count(*) FROM inorder_plan_letters WHERE plan = :plan GROUP BY forecast;
+
+-- letter_import: a dead letter that others wrote; once, however often it is read
+INSERT INTO inorder_letters (stream, tally, print, reason, detail, key, version, event_id, error, attempts,
+  first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms)
+VALUES (:stream, :tally, :print, :reason, :detail, :key, :version, :event_id, :error, :attempts,
+  :first_at, :last_at, :topic, :partition, :offset, :raw_key, :raw_value, :headers, :timestamp_ms)
+ON CONFLICT (stream, topic, partition, "offset", print) DO NOTHING RETURNING id;
+
+-- export_at: the last letter that was copied there
+SELECT letter FROM inorder_exports WHERE stream = :stream AND destination = :destination;
+
+-- export_set: after the broker has confirmed the copies
+INSERT INTO inorder_exports (stream, destination, letter) VALUES (:stream, :destination, :letter)
+ON CONFLICT (stream, destination) DO UPDATE SET letter = excluded.letter;
 
 -- audit_insert: in the transaction of what it tells of
 INSERT INTO inorder_audit (stream, at, actor, action, reason, plan, letter, key, version, outcome, detail)

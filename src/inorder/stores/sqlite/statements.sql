@@ -82,11 +82,11 @@ WHERE stream = :stream AND home_topic = :topic AND home_partition = :partition A
 
 -- letter_upsert: a redelivery adds to the open letter; one that an operator has dealt with stays as it is
 INSERT INTO inorder_letters (stream, tally, print, reason, detail, key, version, event_id, error, attempts,
-  first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms, code_version)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (stream, topic, partition, "offset", print) DO UPDATE
 SET reason = excluded.reason, detail = excluded.detail, error = excluded.error,
-  attempts = attempts + excluded.attempts, last_at = excluded.last_at
+  attempts = attempts + excluded.attempts, last_at = excluded.last_at, code_version = excluded.code_version
 WHERE status = 'open';
 
 -- letter_resolve: only an open letter, so that two operators cannot both have dealt with it

@@ -13,7 +13,7 @@ from inorder.core.changes import Changes, EntityRow
 from inorder.core.event import Partition
 from inorder.errors import Fenced, Mismatch
 from inorder.stores.letter_writing import LetterWrites
-from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outdated
+from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outdated, plain_values
 from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, theirs
 
@@ -89,7 +89,7 @@ class SqliteTransaction(LetterWrites):
         changed, rows = 0, []
         with ours(self._path):
             for values in many:
-                cursor = self._connection.execute(SQL[statement], {"stream": self._stream, **values})
+                cursor = self._connection.execute(SQL[statement], {"stream": self._stream, **plain_values(values)})
                 rows = cursor.fetchall()
                 changed += max(cursor.rowcount, 0)
         return changed, rows

@@ -25,29 +25,6 @@ CREATE VIEW {schema}.states AS
 SELECT s.name AS stream, e.key, e.version, convert_from(e.state, 'UTF8')::json AS state
 FROM {schema}.entities AS e JOIN {schema}.streams AS s ON s.id = e.stream;
 
--- Replaces only rows of the expected revision; returns how many. A function, because it can settle how the rows are
--- found: one by one in the order of the keys, so that two writers never wait for each other in a circle, and so that
--- no plan can flip to reading the whole table.
-CREATE FUNCTION {schema}.entities_update(
-  in_stream integer, in_keys text[], in_expected bigint[], in_versions bigint[], in_ranges bytea[], in_recent bytea[],
-  in_states bytea[], in_waits boolean[]
-) RETURNS bigint LANGUAGE plpgsql
-SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_material = off
-AS $$
-DECLARE
-  written bigint;
-BEGIN
-  UPDATE {schema}.entities AS e
-  SET version = n.version, revision = n.expected + 1, waits = coalesce(n.waits, false),
-    ranges = n.ranges, recent = n.recent, state = n.state
-  FROM unnest(in_keys, in_expected, in_versions, in_ranges, in_recent, in_states, in_waits)
-    AS n (key, expected, version, ranges, recent, state, waits)
-  WHERE e.stream = in_stream AND e.key = n.key AND e.revision = n.expected;
-  GET DIAGNOSTICS written = ROW_COUNT;
-  RETURN written;
-END
-$$;
-
 -- Why an entity's events wait. Apart from the entities, because few of them wait at any time.
 CREATE TABLE {schema}.waiting (
   stream integer NOT NULL,

@@ -1,0 +1,333 @@
+"""What PostgreSQL's own troubles look like: one line each, nothing lost or written twice, on again when they pass."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from inorder.core.order import Order
+from inorder.errors import InorderError, Mismatch, Unreachable, UsageError
+from inorder.stores.postgres import PostgresStore, connections, store
+from tests.services import Postgres
+from tests.stores.making import HERE, changes, row, versions, write
+from tests.stores.proxy import Wire
+
+pytestmark = pytest.mark.postgres
+
+COMMIT = b"COMMIT\0"
+"""As it goes over the wire."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """A server of these tests' own, to stop and start."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def url(server: Postgres) -> str:
+    return server.fresh_database()
+
+
+def opened(url: str) -> PostgresStore:
+    made = PostgresStore(url, "orders")
+    made.register(Order.STRICT, 0)
+    return made
+
+
+def line_of(failure: pytest.ExceptionInfo[InorderError]) -> str:
+    text = str(failure.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"port": "1"}, "no connection"),
+        ({"dbname": "no_such_database"}, "no_such_database"),
+        ({"user": "nobody_of_that_name"}, "nobody_of_that_name"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_named(url: str, change: dict[str, str], says: str) -> None:
+    given = psycopg.conninfo.conninfo_to_dict(url) | change | {"password": "secret"}
+    wrong = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**given)
+    with pytest.raises(Unreachable, match=says) as failure:
+        PostgresStore(wrong, "orders")
+    assert f"{given['host']}:{given['port']}" in line_of(failure)
+    assert "secret" not in line_of(failure)
+
+
+@pytest.mark.parametrize("query", ["schema=a-b", "schema=", 'schema="', "no_such_option=1"])
+def test_a_wrong_url_is_refused(url: str, query: str) -> None:
+    with pytest.raises(UsageError) as failure:
+        PostgresStore(f"{url}?{query}", "orders")
+    line_of(failure)
+
+
+def test_a_schema_of_the_users_choice(url: str) -> None:
+    with closing(opened(f"{url}?schema=Größe_1")) as one, closing(opened(url)) as two:
+        write(one, [row("a", 0)])
+        assert versions(two) == {}
+        with psycopg.connect(url) as other:
+            found = other.execute('SELECT key, state FROM "Größe_1".states').fetchall()
+        assert found == [("a", {})]
+
+
+def test_a_restarted_server_is_found_again(server: Postgres, url: str) -> None:
+    with closing(opened(url)) as made:
+        write(made, [row("a", 0)])
+        server.stop_immediate()
+        with pytest.raises(Unreachable) as failure:
+            write(made, [row("a", 1)])
+        line_of(failure)
+        server.start()
+        write(made, [row("a", 1)])
+        assert versions(made) == {"a": 2}
+
+
+def test_a_server_that_stops_under_a_handler_is_an_outage(server: Postgres, url: str) -> None:
+    def stop_and_go_on(tx: Any) -> None:
+        tx.execute("SELECT 1")
+        server.stop_immediate()
+        with tx.savepoint():
+            tx.execute("SELECT 1")
+
+    with closing(opened(url)) as made:
+        try:
+            with pytest.raises(Unreachable) as failure, made.transaction() as tx:
+                stop_and_go_on(tx)
+        finally:
+            server.start()
+        line_of(failure)
+        write(made, [row("a", 0)])
+
+
+@pytest.mark.parametrize("linger", [False, True])
+@pytest.mark.parametrize("deliver", [False, True])
+def test_a_commit_whose_answer_is_lost_is_looked_up(url: str, deliver: bool, linger: bool) -> None:
+    with Wire(url) as wire, closing(opened(wire.url)) as made:
+        write(made, [row("a", 0)])
+        wire.cut_at(COMMIT, deliver=deliver, linger=linger)
+        if deliver:
+            write(made, [row("a", 1)])
+        else:
+            with pytest.raises(Unreachable, match="nothing was committed") as failure:
+                write(made, [row("a", 1)])
+            line_of(failure)
+        assert wire.cuts == 1
+        assert versions(made) == {"a": 2 if deliver else 1}
+        write(made, [row("a", 2 if deliver else 1)])
+
+
+@pytest.mark.parametrize("deliver", [False, True])
+def test_a_server_that_dies_in_a_commit_is_asked_when_it_is_back(server: Postgres, url: str, deliver: bool) -> None:
+    with Wire(url) as wire, closing(opened(wire.url)) as made:
+
+        def start_again() -> None:
+            wire.was_cut.wait()
+            time.sleep(0.5)
+            server.start()
+
+        write(made, [row("a", 0)])
+        starting = threading.Thread(target=start_again)
+        starting.start()
+        wire.on_cut = server.stop_immediate
+        wire.cut_at(COMMIT, deliver=deliver)
+        if deliver:
+            write(made, [row("a", 1)])
+        else:
+            with pytest.raises(Unreachable, match="nothing was committed"):
+                write(made, [row("a", 1)])
+        starting.join()
+        assert versions(made) == {"a": 2 if deliver else 1}
+
+
+def test_a_server_that_stays_away_leaves_the_outcome_open(
+    server: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "UNKNOWN_S", 0.5)
+    with Wire(url) as wire, closing(opened(wire.url)) as made:
+        wire.on_cut = server.stop_immediate
+        wire.cut_at(COMMIT, deliver=True)
+        with pytest.raises(Unreachable, match="is looked up later") as failure:
+            write(made, [row("a", 0)])
+        line_of(failure)
+        server.start()
+
+
+def test_writers_under_load_come_through_restarts(server: Postgres, url: str) -> None:
+    made = opened(url)
+    tally = made.tally("w")
+    stop = threading.Event()
+    done = [0] * 4
+    outages = [0] * 4
+
+    def advance(number: int) -> None:
+        while not stop.is_set():
+            rows = [row(f"{number}-{n:03d}", done[number]) for n in range(50)]
+            try:
+                write(made, rows, changes(tally, counts={"applied": 50}))
+                done[number] += 1
+            except Unreachable:
+                outages[number] += 1
+                time.sleep(0.05)
+
+    threads = [threading.Thread(target=advance, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(2):
+        time.sleep(0.7)
+        server.stop_immediate()
+        time.sleep(0.2)
+        server.start()
+    time.sleep(0.7)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert min(outages) > 0
+    assert versions(made) == {f"{number}-{n:03d}": done[number] for number in range(4) for n in range(50)}
+    assert made.counts() == {"applied": 50 * sum(done)}
+    made.close()
+
+
+def test_a_lock_that_lasts_is_an_outage(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "LOCK_S", 1)
+    with closing(opened(url)) as made, psycopg.connect(url) as other:
+        write(made, [row("a", 0)])
+        other.execute("UPDATE inorder.entities SET version = version")
+        with pytest.raises(Unreachable, match="kept a lock") as failure:
+            write(made, [row("a", 1)])
+        line_of(failure)
+        other.rollback()
+        write(made, [row("a", 1)])
+
+
+def test_a_new_owner_waits_for_what_the_old_one_has_under_way(url: str) -> None:
+    with closing(opened(url)) as old, closing(opened(url)) as new:
+        fences = old.acquire([HERE])
+        taken = threading.Thread(target=new.acquire, args=([HERE],))
+        with old.transaction() as tx:
+            tx.write([row("a", 0)], changes(), fences)
+            taken.start()
+            taken.join(0.5)
+            assert taken.is_alive()
+        taken.join()
+        assert versions(new) == {"a": 1}
+
+
+def test_an_old_owner_that_is_frozen_does_not_keep_its_partition(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "LOCK_S", 1)
+    monkeypatch.setattr(store, "LOCK_S", 1)
+    with closing(opened(url)) as old, closing(opened(url)) as new:
+        fences = old.acquire([HERE])
+        thawed = threading.Event()
+
+        def freeze(tx: Any) -> None:
+            tx.write([row("a", 0)], changes(), fences)
+            taken = new.acquire([HERE])
+            assert taken[HERE] > fences[HERE]
+            thawed.set()
+
+        with pytest.raises(Unreachable), old.transaction() as tx:
+            freeze(tx)
+        assert thawed.is_set()
+        assert versions(new) == {}
+
+
+def test_transactions_in_each_others_way_are_worth_another_try(url: str) -> None:
+    met = threading.Barrier(2)
+    errors: list[BaseException] = []
+    with closing(opened(url)) as made:
+        with made.transaction() as tx:
+            tx.execute("CREATE TABLE accounts (id int PRIMARY KEY, n int)")
+            tx.execute("INSERT INTO accounts VALUES (1, 0), (2, 0)")
+
+        def cross(first: int, second: int) -> None:
+            try:
+                with made.transaction() as tx:
+                    tx.execute("UPDATE accounts SET n = n + 1 WHERE id = %s", (first,))
+                    met.wait()
+                    tx.execute("UPDATE accounts SET n = n + 1 WHERE id = %s", (second,))
+            except InorderError as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=cross, args=order) for order in ((1, 2), (2, 1))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [type(error).__mro__[1] for error in errors] == [Mismatch]
+        assert "\n" not in str(errors[0])
+        with made.transaction() as tx:
+            assert tx.execute("SELECT n FROM accounts").fetchall() == [(1,), (1,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE inorder.entities RENAME COLUMN state TO condition",
+        "ALTER TABLE inorder.entities ALTER COLUMN state TYPE text USING NULL",
+        "DROP TABLE inorder.counts",
+        "DROP FUNCTION inorder.entities_update",
+    ],
+)
+def test_a_table_that_was_altered_is_named(url: str, change: str) -> None:
+    with closing(opened(url)) as made:
+        write(made, [row("a", 0)], changes(counts={"applied": 1}))
+        with psycopg.connect(url) as other:
+            other.execute(change)
+        with pytest.raises(Unreachable, match="its tables are not as inorder made them") as failure:
+            write(made, [row("a", 1), row("b", 0)], changes(counts={"applied": 1}))
+        line_of(failure)
+
+
+def test_a_standby_is_told_from_a_wrong_table(url: str) -> None:
+    opened(url).close()
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', "
+                      "current_database()); END $$")  # fmt: skip
+    with pytest.raises(Unreachable, match="only reads") as failure:
+        opened(url)
+    line_of(failure)
+
+
+def test_a_handler_that_goes_on_after_a_failed_statement_does_not_commit(url: str) -> None:
+    with closing(opened(url)) as made:
+
+        def swallow(tx: Any) -> None:
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                tx.execute("SELECT * FROM no_such_table")
+            tx.write([row("a", 0)], changes(), {})
+
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction), made.transaction() as tx:
+            swallow(tx)
+        assert versions(made) == {}
+
+
+def test_many_threads_write_at_once(url: str) -> None:
+    with closing(opened(url)) as made:
+        tally, fences = made.tally("w"), made.acquire([HERE])
+        inside = threading.Barrier(6)
+
+        def advance(number: int) -> None:
+            for revision in range(5):
+                with made.transaction() as tx:
+                    what = changes(tally, counts={"applied": 1})
+                    tx.write([row(f"k{number}", revision)], what, fences)
+                    inside.wait(10)
+
+        threads = [threading.Thread(target=advance, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert versions(made) == {f"k{number}": 5 for number in range(6)}
+        assert made.counts() == {"applied": 30}
