@@ -22,6 +22,9 @@ _SCALARS = (
     msgspec.inspect.StrType,
 )
 
+SHOWN = 40
+"""Most characters of a wrong value that a reason repeats."""
+
 
 class JsonCodec:
     """Reads the events of one declared consumer out of slices of records."""
@@ -185,4 +188,4 @@ def _field_before(value: bytes, byte: int) -> str:
 
 def _shown(found: Any) -> str:
     text = repr(found)
-    return text if len(text) <= 40 else f"{text[:37]}…"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

@@ -13,7 +13,8 @@ def decoder(kind: Any) -> Callable[[bytes], Any]:
     """A function from JSON bytes to a value of type `kind`."""
     model = _pydantic(kind)
     if model is not None:
-        return lambda data: model.model_validate_json(data)
+        validate: Callable[[bytes], Any] = model.model_validate_json
+        return validate
     return msgspec.json.Decoder(kind).decode
 
 

@@ -81,8 +81,8 @@ class Slice:
 class Event(msgspec.Struct, gc=False):
     """One event of one entity, read from `slice` at `index`.
 
-    `fingerprint` is that of the id. `receiver` is set when it comes back from the store, where it waited, rather than from the source: the tally that
-    counted its delivery, and the outcome it was counted as. A final decision gives its place in the store up.
+    `fingerprint` is that of the id. `receiver` is set when the event comes back from the store, where it waited: the
+    tally that counted its delivery, and the outcome it was counted as. A final decision gives its place there up.
     """
 
     key: str
