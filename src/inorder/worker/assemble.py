@@ -101,7 +101,7 @@ class Assembled:
             from inorder.worker.lane_work import LaneWork
 
             runner = LaneRunner(
-                LaneWork(
+                lambda: LaneWork(
                     declared,
                     settings.concurrency,
                     planner_for(declared),
@@ -110,7 +110,8 @@ class Assembled:
                     self.tally,
                     self.clock,
                     witness,
-                )
+                ),
+                codec.read,
             )
         else:
             runner = BatchRunner(make, self.clock, declared.limits.poll_events)

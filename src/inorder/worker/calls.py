@@ -52,6 +52,7 @@ class Calls:
         self._runs: set[Run] = set()
         self._pool = None if declared.is_async else Pool(most)
         self._over: deque[Run] = deque()
+        self._looked_at = time.monotonic()
         self._told = False
         self.barred: dict[tuple[str, int], Exception] = {}
         """Events that fail with this error, without being tried: held ones that can no longer be decoded."""
@@ -83,8 +84,13 @@ class Calls:
 
     def late(self, limit_s: float) -> list[Run]:
         """Give up on the calls that have been running for longer than `limit_s`, and return them."""
-        before = time.monotonic() - limit_s
-        late = [run for run in self._runs if run.since < before]
+        now = time.monotonic()
+        away_s, self._looked_at = now - self._looked_at, now
+        if away_s > limit_s / 2:
+            # The process was stopped, or a handler kept the loop from the others: they are not to blame.
+            for run in self._runs:
+                run.since += away_s
+        late = [run for run in self._runs if run.since < now - limit_s and run not in self._over]
         for run in late:
             self._runs.discard(run)
             if run.task is not None:
@@ -93,14 +99,26 @@ class Calls:
                 self._pool.leave(run.thread)
         return late
 
+    def current(self) -> Event | None:
+        """From another thread: the event whose handler the event loop is busy with at this moment."""
+        task = asyncio.current_task(self._loop)
+        return next((run.events[0] for run in list(self._runs) if task is not None and run.task is task), None)
+
     def close(self) -> None:
-        """Let the threads end."""
+        """Let the threads end, and those calls that still run."""
+        for run in list(self._runs):
+            if run.task is not None:
+                run.task.cancel()
+            elif run.thread is not None and self._pool is not None:
+                self._pool.leave(run.thread)
         if self._pool is not None:
             self._pool.close()
 
     def _in_thread(self, run: Run, argument: Any, extra: dict[str, Any]) -> None:
         run.thread = threading.current_thread()
         run.since = time.monotonic()
+        if run not in self._runs:
+            return
         try:
             result = self._declared.function(argument, **extra)
             if inspect.isawaitable(result):

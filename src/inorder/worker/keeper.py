@@ -44,6 +44,11 @@ class Keeper:
 
         await self._ask(write)
 
+    def abandon(self) -> None:
+        """From another thread: close the store at once, whatever is being done with it."""
+        self._store.abandon()
+        self._thread.shutdown(wait=False)
+
     def close(self) -> None:
         """Close the store when its thread is through with what it does."""
         self._thread.submit(self._store.close)

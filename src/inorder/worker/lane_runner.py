@@ -3,42 +3,70 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from inorder.core.engine import Unit
 from inorder.core.entity import Waiting
-from inorder.core.event import Partition
+from inorder.core.event import Event, Malformed, Partition, Slice
+from inorder.errors import HandlerTimeout
 from inorder.worker.job import Job
 from inorder.worker.lane_work import LaneWork
+from inorder.worker.pool import Left, throw
+
+log = logging.getLogger("inorder.worker")
 
 
 class LaneRunner:
-    """See `inorder.worker.worker.Runner`. Called from the poll loop's thread."""
+    """See `inorder.worker.worker.Runner`. Called from the poll loop's thread.
 
-    def __init__(self, work: LaneWork) -> None:
-        self._work = work
+    `make` is called again when an async handler blocks the event loop: then the loop is abandoned with its thread and
+    its store, and another takes over what was under way, which is read again.
+    """
+
+    def __init__(
+        self, make: Callable[[], LaneWork], read: Callable[[Slice], tuple[list[Event], list[Malformed]]]
+    ) -> None:
+        self._make = make
+        self._read = read
         self._inbox: deque[Job] = deque()
+        self._under_way: dict[Unit, Slice] = {}
+        self._fences: dict[Partition, int] = {}
         self._settled: deque[Unit] = deque()
         self._lost: dict[Partition, int] = {}
         self._failure: BaseException | None = None
+        self._asked_at: float | None = None
         self._news = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        work.begin(self._loop)
+        self._start()
+
+    def _start(self) -> None:
+        self._work = work = self._make()
+        self._loop = loop = asyncio.new_event_loop()
+        work.begin(loop)
         work.on_settled = self._take_settled
         work.on_lost = self._lost.update
         work.on_failure = self._fail
-        self._thread = threading.Thread(target=self._loop.run_forever, name="inorder-lanes", daemon=True)
+
+        def run() -> None:
+            with suppress(Left):
+                loop.run_forever()
+
+        self._thread = threading.Thread(target=run, name="inorder-lanes", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
+        self._under_way.update(job.pieces)
         self._inbox.append(job)
-        self._loop.call_soon_threadsafe(self._take_in)
+        self._loop.call_soon_threadsafe(self._take_in, self._work)
 
     def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting] | None = None) -> None:
         """The partitions that are ours now, and how keys of new ones wait."""
+        self._fences = dict(fences)
         self._loop.call_soon_threadsafe(self._work.own, dict(fences), dict(due or {}))
 
     def settled(self) -> list[Unit]:
@@ -46,7 +74,10 @@ class LaneRunner:
         self._news.clear()
         if self._failure is not None:
             raise self._failure
-        return [self._settled.popleft() for _ in range(len(self._settled))]
+        found = [self._settled.popleft() for _ in range(len(self._settled))]
+        for unit in found:
+            self._under_way.pop(unit, None)
+        return found
 
     def lost(self) -> dict[Partition, int]:
         """Partitions that the store says a newer owner has taken, with the fence it refused, since the last call."""
@@ -64,13 +95,43 @@ class LaneRunner:
         """Forget what is queued of these partitions, and wait for what runs. Returns whether it ended in time."""
         for job in list(self._inbox):
             job.without(partitions)
+        self._under_way = {unit: piece for unit, piece in self._under_way.items() if unit.partition not in partitions}
         self._loop.call_soon_threadsafe(self._work.drop, partitions)
         drained = asyncio.run_coroutine_threadsafe(self._work.drained(partitions), self._loop)
         return self._within(drained, timeout_s)
 
-    def watch(self, limit_s: float) -> None:
-        """Give up on handlers that have been running for longer than `limit_s`."""
-        self._loop.call_soon_threadsafe(self._work.watch, limit_s)
+    def watch(self, limit_s: float) -> bool:
+        """Give up on handlers that have been running for longer than `limit_s`. True: `own` is to be called again."""
+        now = time.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+            self._loop.call_soon_threadsafe(self._watched, self._work, limit_s)
+        elif now - self._asked_at > limit_s and (event := self._work.stuck_in()) is not None:
+            self._abandon(event, limit_s)
+            return True
+        return False
+
+    def _watched(self, work: LaneWork, limit_s: float) -> None:
+        if work is self._work:
+            self._asked_at = None
+            work.watch(limit_s)
+
+    def _abandon(self, event: Event, limit_s: float) -> None:
+        log.error("key %s version %d: the handler blocks its event loop", event.key, event.version)
+        work, loop, thread = self._work, self._loop, self._thread
+        work.abandon()
+        throw(Left, thread)
+        loop.call_soon_threadsafe(loop.stop)
+        self._asked_at = None
+        self._inbox.clear()
+        self._start()
+        self._work.bar(event, HandlerTimeout(f"ran for more than {limit_s:g} s"))
+        job = Job()
+        for unit, piece in self._under_way.items():
+            if unit not in self._settled:
+                job.add(unit, piece, *self._read(piece))
+        self.own(self._fences)
+        self.submit(job)
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what runs, start nothing more, and end. Returns whether it ended in time."""
@@ -87,10 +148,9 @@ class LaneRunner:
             return False
         return True
 
-    def _take_in(self) -> None:
-        jobs = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        if jobs:
-            self._work.take_in(jobs)
+    def _take_in(self, work: LaneWork) -> None:
+        if work is self._work and self._inbox:
+            work.take_in([self._inbox.popleft() for _ in range(len(self._inbox))])
 
     def _take_settled(self, units: list[Unit]) -> None:
         self._settled.extend(units)

@@ -96,7 +96,6 @@ class LaneWork:
     def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting]) -> None:
         """The partitions that are ours now, and how keys of new ones wait."""
         self._fences = dict(fences)
-        self._confirmed_at = time.monotonic()
         self._note_waits(due)
 
     def take_in(self, jobs: list[Job]) -> None:
@@ -399,6 +398,22 @@ class LaneWork:
         """After the loop has ended. From any thread."""
         self._calls.close()
         self._keeper.close()
+
+    # When a handler blocks the loop. From another thread.
+
+    def stuck_in(self) -> Event | None:
+        """The event whose handler has the loop to itself."""
+        return self._calls.current()
+
+    def abandon(self) -> None:
+        """Nothing of this is to be written or reported any more."""
+        self.on_settled, self.on_lost, self.on_failure = (lambda _: None,) * 3
+        self._keeper.abandon()
+        self._calls.close()
+
+    def bar(self, event: Event, error: Exception) -> None:
+        """This event is to fail with this error, without being tried. Before anything is taken in."""
+        self._calls.barred[event.key, event.version] = error
 
     # Pausing, and what may go wrong.
 

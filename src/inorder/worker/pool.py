@@ -13,6 +13,12 @@ class Left(BaseException):
     """Thrown into a thread that was left behind, so that it ends as soon as it can."""
 
 
+def throw(error: type[BaseException], thread: threading.Thread) -> None:
+    """Raise `error` in another thread, as soon as it next runs Python code."""
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error))
+
+
 Task = Callable[[], None]
 
 
@@ -42,9 +48,7 @@ class Pool:
             self._threads.discard(thread)
             self._open -= 1
             self._start()
-        if thread.ident is not None:
-            ident, error = ctypes.c_ulong(thread.ident), ctypes.py_object(Left)
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
+        throw(Left, thread)
 
     def close(self) -> None:
         """Let the threads end when they are through. Does not wait for them."""

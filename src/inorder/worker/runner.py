@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import threading
 import time
@@ -17,6 +16,7 @@ from inorder.errors import HandlerTimeout, Unreachable
 from inorder.ports import Clock, Store
 from inorder.worker.batch import Batches
 from inorder.worker.job import Job
+from inorder.worker.pool import throw
 
 log = logging.getLogger("inorder.worker")
 
@@ -111,14 +111,15 @@ class BatchRunner:
                 timeout_s,
             )
 
-    def watch(self, limit_s: float) -> None:
-        """Give up on a handler that has been running one event for longer than `limit_s`."""
+    def watch(self, limit_s: float) -> bool:
+        """Give up on a handler that has been running one event for longer than `limit_s`. Returns False."""
         event = self._batches.effect.now_at
         if event is None or event is not self._watched[0]:
             self._watched = (event, time.monotonic())
         elif time.monotonic() - self._watched[1] > limit_s:
             self._watched = (None, 0.0)
             self._abandon(event, limit_s)
+        return False
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what runs, start nothing more, and end the thread. Returns whether it ended in time."""
@@ -148,8 +149,7 @@ class BatchRunner:
                 self._queue.appendleft(job)
             self._current = None
             self._condition.notify_all()
-        if old.ident is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(old.ident), ctypes.py_object(Abandoned))
+        throw(Abandoned, old)
         if effect.finisher is not None:
             effect.finisher.wake()
 
