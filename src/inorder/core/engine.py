@@ -75,7 +75,8 @@ class Engine:
         return self.events >= self._limits.in_flight_events or self.bytes >= self._limits.in_flight_bytes
 
     def assigned(self, fences: dict[Partition, int]) -> list[Command]:
-        """These partitions are ours from now on, under these fences."""
+        """These partitions are ours from now on, under these fences. What is under way of them from before is not."""
+        self.revoked(fences)
         for partition, fence in fences.items():
             self._frontiers[partition] = Frontier()
             self._fences[partition] = fence

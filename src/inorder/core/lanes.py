@@ -40,20 +40,18 @@ class Lanes:
 
     def start(self, most: int = 1) -> list[Event]:
         """Up to `most` consecutive events of the next idle lane, which is busy from now on; [] if there is none."""
-        while self._ready:
-            key = self._ready.popleft()
-            queue = self._queues.get(key)
-            if not queue:
-                continue
-            self._busy.add(key)
-            if len(queue) <= most:
-                events = list(queue)
-                del self._queues[key]
-            else:
-                events = [queue.popleft() for _ in range(most)]
-            self.queued -= len(events)
-            return events
-        return []
+        if not self._ready:
+            return []
+        key = self._ready.popleft()
+        self._busy.add(key)
+        queue = self._queues[key]
+        if len(queue) <= most:
+            events = list(queue)
+            del self._queues[key]
+        else:
+            events = [queue.popleft() for _ in range(most)]
+        self.queued -= len(events)
+        return events
 
     def finish(self, key: str) -> None:
         """The running event of a lane is over: the lane may start again."""
@@ -83,5 +81,6 @@ class Lanes:
                 self._queues[key] = deque(event for event in queue if not unwanted(event))
                 if not self._queues[key]:
                     del self._queues[key]
+        self._ready = deque(key for key in self._ready if key in self._queues)
         self.queued -= len(dropped)
         return dropped

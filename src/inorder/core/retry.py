@@ -37,4 +37,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         Up to a quarter is added, by key, so that keys that failed together do not all come back together.
         """
         spread = 1 + (crc32(key.encode("utf-8", "surrogatepass")) % 1024) / 4096
-        return float(min(self.delay_s * self.factor ** (attempt - 1), self.max_delay_s)) * spread
+        try:
+            delay_s = self.delay_s * float(self.factor) ** (attempt - 1)
+        except OverflowError:
+            delay_s = self.max_delay_s if self.delay_s else 0.0
+        return min(delay_s, self.max_delay_s) * spread
