@@ -18,12 +18,15 @@ from inorder.errors import (
     Mismatch,
     Poison,
     Unavailable,
+    Undelivered,
     Unreachable,
     UsageError,
 )
 
 if TYPE_CHECKING:
     from inorder.ports import Transaction
+    from inorder.producing.delivery import Delivery
+    from inorder.producing.producer import Producer
     from inorder.worker.effects import AsyncTransaction
     from inorder.worker.run import Worker, run
     from inorder.worker.settings import Report
@@ -34,16 +37,19 @@ __all__ = [
     "POSITION",
     "AsyncTransaction",
     "Context",
+    "Delivery",
     "Fenced",
     "HandlerTimeout",
     "InorderError",
     "Limits",
     "Mismatch",
     "Poison",
+    "Producer",
     "Report",
     "Retry",
     "Transaction",
     "Unavailable",
+    "Undelivered",
     "Unreachable",
     "UsageError",
     "Worker",
@@ -55,6 +61,8 @@ __all__ = [
 
 _LATER = {
     "AsyncTransaction": "inorder.worker.effects",
+    "Delivery": "inorder.producing.delivery",
+    "Producer": "inorder.producing.producer",
     "Report": "inorder.worker.settings",
     "Transaction": "inorder.ports",
     "Worker": "inorder.worker.run",

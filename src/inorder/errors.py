@@ -4,6 +4,7 @@
     ├── UsageError          a declaration, URL or option is wrong; the message says what to write instead
     ├── NotFound            a store, stream, key or letter that was asked for is not there
     ├── Unreachable         a broker or store does not answer; the message says which, and what was tried
+    ├── Undelivered         records that a producer took and the broker did not acknowledge; they are in `records`
     ├── Fenced              the worker lost a partition and was refused
     ├── Mismatch            an entity was changed by somebody else since it was read
     └── HandlerTimeout      a handler ran past its limit
@@ -17,6 +18,7 @@ Raised by handlers, to say what a failure means (any other exception counts as t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from inorder.core.event import Partition
 
@@ -35,6 +37,14 @@ class NotFound(InorderError):
 
 class Unreachable(InorderError):
     """A broker or store does not answer. The message says which, and what was tried."""
+
+
+class Undelivered(InorderError):
+    """The broker did not acknowledge these records of a producer. Each may be kept by it nevertheless."""
+
+    def __init__(self, message: str, records: Iterable[Any] = ()) -> None:
+        self.records = list(records)
+        super().__init__(message)
 
 
 class Fenced(InorderError):

@@ -6,33 +6,22 @@ clients place keys. It never goes on after a record that was not delivered, for 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from inorder.errors import Unreachable, UsageError
+from inorder.producing.kafka_settings import choose
+from inorder.producing.kafka_topic import batch_limits
 from inorder.sources import kafka_contact as contact
 from inorder.sources import kafka_url
 
 CREATE_LIMIT_S = 10.0
 """How long a cluster may take to create a topic."""
 _FULL_WAIT_S = 0.1
-
-HARDENED: kafka_url.Settings = {
-    "acks": "all",
-    "max.in.flight.requests.per.connection": 5,
-    "retries": 2_147_483_647,
-    "message.timeout.ms": 300_000,
-    # Where Java's clients put a key. librdkafka's own default puts it elsewhere: one key, two partitions.
-    "partitioner": "murmur2_random",
-    "reconnect.backoff.max.ms": 2_000,
-}
-"""librdkafka's options for a producer that does not reorder. It refuses those that contradict idempotence by itself."""
-_FIXED: dict[str, tuple[str | int | bool, str]] = {
-    "enable.idempotence": (True, "without it, a retry can put a key's records out of order"),
-    "delivery.report.only.error": (True, "inorder counts what was not delivered"),
-}
 
 
 class KafkaSink:
@@ -51,14 +40,20 @@ class KafkaSink:
         self._undelivered = 0
         self._error: KafkaError | None = None
         self._failures = contact.Failures()
-        fixed = {**_FIXED, "bootstrap.servers": (bootstrap, "the URL names the brokers before the topic")}
-        settings = kafka_url.settings(HARDENED, options or {}, fixed)
-        callbacks = {"error_cb": self._failures, "on_delivery": self._not_delivered, "logger": contact.Quiet()}
+        chosen = choose(bootstrap, options or {})
+        # One request at a time: a broker takes the second batch of a new producer although the first one failed.
+        settings = {**chosen.settings, "max.in.flight": 1, "delivery.report.only.error": True}
+        self._patience_s = chosen.delivery_timeout_s
+        self._moved_at = time.monotonic()
+        self._left = 0
+        callbacks: kafka_url.Settings = {"error_cb": self._failures, "logger": contact.Quiet()}
         try:
-            self._producer = Producer({**settings, **callbacks})
+            admin = AdminClient({**settings, **callbacks})
         except (KafkaException, TypeError, ValueError) as error:
             raise contact.bad_option(error) from None
-        self._find_or_create(settings, partitions)
+        self._find_or_create(admin, partitions)
+        settings |= batch_limits(admin, topic, options or {})
+        self._producer = Producer({**settings, **callbacks, "on_delivery": self._not_delivered})
 
     @classmethod
     def from_url(cls, url: str, partitions: int | None = None) -> KafkaSink:
@@ -71,60 +66,76 @@ class KafkaSink:
 
     def send(self, records: Sequence[tuple[bytes | None, bytes]]) -> None:
         """Take these, each a key and a value, in this order. Only `flush` says that they are kept."""
-        produce, poll, topic = self._producer.produce, self._producer.poll, self.topic
+        produce, topic = self._producer.produce, self.topic
         for key, value in records:
             while True:
                 try:
                     produce(topic, value, key)
                 except BufferError:
-                    poll(_FULL_WAIT_S)  # its queue is full
-                    self._check()
+                    self._serve(_FULL_WAIT_S)  # its queue is full
                 except KafkaException as error:
                     raise self._lost(error.args[0]) from None
                 else:
                     break
             self._sent += 1
-        poll(0)
-        self._check()
+        self._serve(0)
 
     def flush(self) -> int:
         """Wait until the broker keeps all that was sent; returns how many since the sink was opened."""
-        while self._producer.flush(_FULL_WAIT_S):
-            self._check()
-        self._check()
+        while len(self._producer):
+            self._serve(_FULL_WAIT_S)
+        self._serve(0)
         return self._sent - self._undelivered
 
     def close(self) -> None:
         """Drop what was not flushed."""
-        self._producer.purge()
-        self._producer.flush(1)
+        self._drop()
+
+    def _serve(self, timeout_s: float) -> None:
+        """Let librdkafka work. Raises `Unreachable` when something was not delivered, or nothing moves any more."""
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:
+            with suppress(KafkaException):
+                self._producer.poll(_FULL_WAIT_S)  # which record it was about comes a moment later
+            raise self._lost(self._error or error.args[0]) from None
+        left = len(self._producer)
+        now = time.monotonic()
+        if left != self._left or not left:
+            self._left, self._moved_at = left, now
+        elif now - self._moved_at > self._patience_s:
+            raise self._lost(self._failures.last or KafkaError(KafkaError._MSG_TIMED_OUT))
+        self._check()
 
     def _not_delivered(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             self._undelivered += 1
-            if self._error is None:
-                self._error = error
-                self._producer.purge()
+            # Its consequences come after it. With gap-less idempotence, librdkafka sends nothing more by itself.
+            self._error = self._error or error
 
     def _check(self) -> None:
         if self._error is not None:
             raise self._lost(self._error)
 
-    def _lost(self, error: KafkaError) -> Unreachable:
+    def _drop(self) -> None:
         self._producer.purge()
-        self._producer.flush(1)
+        with suppress(KafkaException):
+            self._producer.flush(1)
+
+    def _lost(self, error: KafkaError) -> Unreachable:
+        self._drop()
         kept = self._sent - self._undelivered
         why = self._failures.fatal or error
         return Unreachable(
             f"Kafka at {self._bootstrap} took {kept} of {self._sent} records for {self.topic}: {why.str()}"
         )
 
-    def _find_or_create(self, settings: kafka_url.Settings, partitions: int | None) -> None:
+    def _find_or_create(self, admin: AdminClient, partitions: int | None) -> None:
         patience_s = contact.UNKNOWN_LIMIT_S if partitions is None else 0.0
-        found = contact.find_topic(self._producer, self._bootstrap, self.topic, self._failures, patience_s)
+        found = contact.find_topic(admin, self._bootstrap, self.topic, self._failures, patience_s)
         if found is None and partitions is not None:
-            self._create(settings, partitions)
-            found = contact.find_topic(self._producer, self._bootstrap, self.topic, self._failures)
+            self._create(admin, partitions)
+            found = contact.find_topic(admin, self._bootstrap, self.topic, self._failures)
         if found is None:
             raise contact.no_topic(self._bootstrap, self.topic)
         if partitions is not None and len(found.partitions) != partitions:
@@ -133,9 +144,7 @@ class KafkaSink:
                 "to other partitions, and is left to Kafka's own tools"
             )
 
-    def _create(self, settings: kafka_url.Settings, partitions: int) -> None:
-        config: kafka_url.Settings = {**settings, "logger": contact.Quiet()}
-        admin = AdminClient(config)
+    def _create(self, admin: AdminClient, partitions: int) -> None:
         try:
             admin.create_topics([NewTopic(self.topic, partitions)])[self.topic].result(CREATE_LIMIT_S)
         except KafkaException as error:
