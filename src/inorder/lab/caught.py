@@ -74,20 +74,25 @@ class _Catch:
 
     def _outcomes(self) -> None:
         settled_by: dict[int, int] = {}
-        for one in sorted(self._history.settled, key=lambda receipt: receipt.settled_at or 0.0):
+        settled, effects = self._history.settled, self._history.effects
+        failed = [one.delivery.event for one in (*settled, *effects) if one.outcome == "dead_lettered"]
+        self.counts[Class.POISON][Mechanism.DEAD_LETTER] += len(failed)
+        for one in sorted(settled, key=lambda receipt: receipt.settled_at or 0.0):
             before = settled_by.get(one.delivery.number)
             settled_by.setdefault(one.delivery.number, one.process)
             if one.outcome == "duplicate":
-                why = Class.DUPLICATE if before is None else self._fates.get(before, Class.REBALANCE)
-                self.counts[why][Mechanism.IDEMPOTENCE] += 1
+                self.counts[self._again(before)][Mechanism.IDEMPOTENCE] += 1
             elif one.outcome == "held":
                 self.counts[self._cause(one)][Mechanism.HOLD] += 1
             elif one.outcome == "parked":
                 self.counts[Class.POISON][Mechanism.PARK] += 1
-            elif one.outcome == "dead_lettered":
-                self.counts[Class.POISON][Mechanism.DEAD_LETTER] += 1
-        failed_late = sum(late.outcome == "dead_lettered" for late in self._history.effects)
-        self.counts[Class.POISON][Mechanism.DEAD_LETTER] += failed_late
+                if one.delivery.event in failed:
+                    # The dead letter itself, delivered again: it is a duplicate once the letter is replayed.
+                    self.counts[self._again(before)][Mechanism.IDEMPOTENCE] += 1
+
+    def _again(self, before: int | None) -> Class:
+        """Why something arrived again that the process `before` had settled; None: this very delivery is new."""
+        return Class.DUPLICATE if before is None else self._fates.get(before, Class.REBALANCE)
 
     def _cause(self, one: Receipt) -> Class:
         """Why this event was early: what is out of order about the event that it had to wait for."""

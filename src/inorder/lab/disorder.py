@@ -10,7 +10,6 @@ from enum import StrEnum
 
 import msgspec
 
-
 RETRIED_AFTER = 1, 5
 RESENT_AFTER = 0, 3
 """So many batches later, at least and at most."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 
 import msgspec
 
@@ -68,14 +69,18 @@ def moment(receipts: Sequence[Receipt], most: int) -> Moment | None:
     began, ended = receipts[0].received_at, receipts[-1].received_at
     since = began + MARGIN * (ended - began)
     sky = _Sky(receipts)
-    seen = [(len(sky.workers), min(len(sky.entities), 2 * most), at) for at in sky if since <= at <= ended]
+    seen = [
+        (len(sky.workers), min(len(sky.entities), 2 * most), at) for at in sky if since <= at <= ended and sky.flying
+    ]
+    if not seen:
+        return None
     busiest = max(seen)[:2]
     fit = [at for *found, at in seen if tuple(found) == busiest]
     chosen = set(fit[:: len(fit) // CANDIDATES + 1])
     best: tuple[float, Moment] | None = None
     sky = _Sky(receipts)
     for at in sky:
-        if at in chosen:
+        if at in chosen and sky.flying:
             found = Moment(at, began, len(sky.entities), len(sky.workers), _sample(sky.flying.values(), most))
             span = max(one.settled_at or 0.0 for one in found.shown) - min(one.received_at for one in found.shown)
             if best is None or span < best[0]:
@@ -84,17 +89,17 @@ def moment(receipts: Sequence[Receipt], most: int) -> Moment | None:
 
 
 def _sample(flying: Iterable[Receipt], most: int) -> list[Receipt]:
-    """Up to `most` of them, each of another entity, spread over the workers."""
-    waiting: dict[str, list[Receipt]] = {}
+    """Up to `most` of them, each of another entity, spread over the workers and over what each received at once."""
+    polls: dict[str, dict[float, list[Receipt]]] = {}
     seen: set[str] = set()
     for one in flying:
         if one.entry.account not in seen:
             seen.add(one.entry.account)
-            waiting.setdefault(one.worker, []).append(one)
-    chosen: list[Receipt] = []
-    while waiting:
-        for worker in sorted(waiting):
-            chosen.append(waiting[worker].pop())
-            if not waiting[worker]:
-                del waiting[worker]
-    return sorted(chosen[:most], key=lambda one: (one.worker, one.received_at))
+            polls.setdefault(one.worker, {}).setdefault(one.received_at, []).append(one)
+    ranked: list[tuple[int, str, Receipt]] = []
+    for worker, found in polls.items():
+        turns = zip_longest(*found.values())
+        mine = [one for turn in turns for one in turn if one is not None]
+        ranked += [(rank, worker, one) for rank, one in enumerate(mine)]
+    ranked.sort(key=lambda found: found[:2])
+    return sorted((one for _, _, one in ranked[:most]), key=lambda one: (one.worker, one.received_at))

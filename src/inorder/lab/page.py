@@ -27,9 +27,9 @@ _MECHANISMS = {
     Mechanism.PARK: "park",
 }
 _GLOSSARY = (
-    "Hold: kept in the store until the versions before it have come. Lane: one account's events wait in line for each "
-    "other. Idempotence: it had taken effect. Version guard: another worker had changed the account; decided again. "
-    "Fence: the worker had lost the partition. Park: its account waits for a dead letter."
+    "hold: kept in the store until the versions before it have come. lane: one account's events wait in line. "
+    "idempotence: had taken effect before, skipped. version guard: the account had changed meanwhile, so decided "
+    "again. fence: the worker had lost the partition. park: kept behind a dead letter."
 )
 _OURS = {
     "duplicate": "duplicate, skipped",
@@ -67,7 +67,7 @@ def _intro(result: Result) -> RenderableType:
 def _disorder(result: Result) -> RenderableType:
     table = _table()
     table.add_column("what went wrong", header_style=_HEAD)
-    table.add_column("what in inorder caught it", header_style=_HEAD)
+    table.add_column("caught in inorder by (events)", header_style=_HEAD)
     for why, words in _classes(result):
         caught = result.caught[why]
         counts = [f"{name} {caught[mechanism]:,}" for mechanism, name in _MECHANISMS.items() if caught.get(mechanism)]
@@ -82,9 +82,9 @@ def _classes(result: Result) -> Iterator[tuple[Class, str]]:
     much, plan, (before, after) = result.disorder, result.script, result.partitions
     words = {
         Class.RETRY: f"{_count(plan.retried, 'batch', 'batches')} resent behind later ones",
-        Class.DUPLICATE: f"{_count(plan.resent, 'batch', 'batches')} sent twice, {_count(much[Class.DUPLICATE], 'event')}",
+        Class.DUPLICATE: f"{_count(much[Class.DUPLICATE], 'event')} sent twice",
         Class.LATE: f"{_count(much[Class.LATE], 'event')} came late",
-        Class.KILL: f"{_count(much[Class.KILL], 'worker')} killed before its commit",
+        Class.KILL: f"{_count(much[Class.KILL], 'worker')} killed, offsets not committed",
         Class.FREEZE: f"{_count(much[Class.FREEZE], 'worker')} frozen, and back as a zombie",
         Class.GROWTH: f"{before} partitions became {after}, {_count(much[Class.GROWTH], 'key')} moved",
         Class.REBALANCE: "partitions changed hands meanwhile",
@@ -98,20 +98,19 @@ def _flights(result: Result, moment: Moment, width: int, ascii_only: bool) -> Re
     since = min(one.received_at for one in moment.shown)
     until = max(one.settled_at or since for one in moment.shown)
     table = _table()
-    for head in ("worker", "account", "event"):
-        table.add_column(head, header_style=_DIM)
-    for head in ("received", "decided", "committed"):
-        table.add_column(head, justify="right", header_style=_DIM)
-    table.add_column(f"in flight, {1000 * (until - since):.0f} ms", header_style=_DIM, no_wrap=True)
-    room = max(10, width - 62)
+    for name in ("worker", "account", "event"):
+        table.add_column(name, header_style=_DIM, no_wrap=True)
+    for name in ("received", "decided", "committed"):
+        table.add_column(name, justify="right", header_style=_DIM)
+    table.add_column(f"{1000 * (until - since):.0f} ms", header_style=_DIM, no_wrap=True)
+    names = max(len(one.entry.account) + len(_short(one.entry)) for one in moment.shown)
+    room = max(10, width - names - 43)
     for one in moment.shown:
         times = [1000 * ((at or since) - since) for at in (one.received_at, one.decided_at, one.settled_at)]
         start, dot, end = (min(room - 1, int(room * ms / (1000 * (until - since) or 1))) for ms in times)
-        bar = [" "] * room
-        bar[start : end + 1] = "-" * (end + 1 - start) if ascii_only else "━" * (end + 1 - start)
-        bar[dot] = "o" if ascii_only else "●"
-        name = one.entry.account
-        table.add_row(one.worker, name, _short(one.entry), *(f"{ms:.1f}" for ms in times), "".join(bar))
+        line, point = ("-", "o") if ascii_only else ("━", "●")
+        bar = " " * start + line * (dot - start) + point + line * (end - dot)
+        table.add_row(one.worker, one.entry.account, _short(one.entry), *(f"{ms:.1f}" for ms in times), bar)
     head = Text.assemble(
         (f"{_accounts(moment.entities)} in flight at once", _HEAD),
         f" in {_count(moment.workers, 'worker')} of inorder, {moment.at - moment.began:.1f} s into its run:",
@@ -191,7 +190,7 @@ def _outcomes(result: Result) -> RenderableType:
 
 def _verdict(result: Result) -> RenderableType:
     options = result.options
-    table = _table()
+    table = Table.grid(padding=(0, 2, 0, 0))
     for name, wrong, effects in (
         ("naive", result.naive_wrong, result.naive_effects),
         ("inorder", result.inorder_wrong, result.inorder_effects),
