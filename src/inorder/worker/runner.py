@@ -131,14 +131,15 @@ class BatchRunner:
         if self._thread.is_alive():
             # Whatever it does when it goes on, it must not be written, nor keep others from writing until then.
             self._store.abandon()
+            self._wake(self._thread, self._batches)
             return False
         return True
 
     def _abandon(self, event: Event, limit_s: float) -> None:
         log.error("key %s version %d: the handler hangs past %g s", event.key, event.version, limit_s)
         with self._condition:
-            old, job, effect = self._thread, self._current, self._batches.effect
-            timers = self._batches.timers
+            old, job, batches = self._thread, self._current, self._batches
+            timers = batches.timers
             self._store.abandon()
             self._start()
             error = HandlerTimeout(f"ran for more than {limit_s:g} s")
@@ -149,9 +150,14 @@ class BatchRunner:
                 self._queue.appendleft(job)
             self._current = None
             self._condition.notify_all()
-        throw(Abandoned, old)
-        if effect.finisher is not None:
-            effect.finisher.wake()
+        self._wake(old, batches)
+
+    @staticmethod
+    def _wake(thread: threading.Thread, batches: Batches) -> None:
+        """End a thread that hangs, as soon as it hears of it."""
+        throw(Abandoned, thread)
+        if batches.effect.finisher is not None:
+            batches.effect.finisher.wake()
 
     # The thread's side.
 
