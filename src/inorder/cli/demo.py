@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
 from types import FrameType, TracebackType
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
@@ -43,14 +44,20 @@ def demo(
 
     Needs no service. Exits 6 if a state of inorder is wrong.
     """
-    options = Options(seed=seed, events=events, entities=entities, workers=workers)
+    return show(Options(seed=seed, events=events, entities=entities, workers=workers), as_json)
+
+
+def show(options: Options, as_json: bool) -> int:
+    """Run the demo and print what it came to; returns the exit code."""
     with _Ending(), Watching() as watching:
         result = run(options, watching)
     if as_json:
         print(msgspec.json.encode(result.document()).decode())
     else:
         console = Console(highlight=False)
-        console.print(page(result, console.width, not console.encoding.startswith("utf")))
+        with console.capture() as shown:
+            console.print(page(result, console.width, not console.encoding.startswith("utf")))
+        print("\n".join(line.rstrip() for line in shown.get().splitlines()))
     return Exit.FINDINGS if result.inorder_wrong else Exit.OK
 
 
@@ -104,10 +111,13 @@ class _Ending:
     """Within the block, SIGTERM ends the demo as Ctrl-C does: its processes and files go too."""
 
     def __enter__(self) -> None:
-        self._before = signal.signal(signal.SIGTERM, self._end)
+        self._before: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._end)
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
     @staticmethod
     def _end(number: int, frame: FrameType | None) -> None:

@@ -75,7 +75,8 @@ class _Catch:
     def _outcomes(self) -> None:
         settled_by: dict[int, int] = {}
         settled, effects = self._history.settled, self._history.effects
-        failed = [one.delivery.event for one in (*settled, *effects) if one.outcome == "dead_lettered"]
+        failed = [one.delivery.event for one in settled if one.outcome == "dead_lettered"]
+        failed += [late.delivery.event for late in effects if late.outcome == "dead_lettered"]
         self.counts[Class.POISON][Mechanism.DEAD_LETTER] += len(failed)
         for one in sorted(settled, key=lambda receipt: receipt.settled_at or 0.0):
             before = settled_by.get(one.delivery.number)

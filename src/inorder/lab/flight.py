@@ -15,7 +15,8 @@ from inorder.lab.history import Receipt
 
 MARGIN = 0.2
 """This share of a run, at its beginning, is not like the rest: everything is new."""
-CANDIDATES = 100
+CANDIDATES = 200
+"""Moments that are looked at closely."""
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -63,19 +64,19 @@ def peak(receipts: Sequence[Receipt]) -> int:
 
 
 def moment(receipts: Sequence[Receipt], most: int) -> Moment | None:
-    """A moment fit to be shown: as many workers busy as ever, enough entities, and all of it over soon."""
+    """A moment fit to be shown: nearly as many workers busy as ever, `most` entities or more, and all over soon."""
     if not receipts:
         return None
     began, ended = receipts[0].received_at, receipts[-1].received_at
     since = began + MARGIN * (ended - began)
     sky = _Sky(receipts)
-    seen = [
-        (len(sky.workers), min(len(sky.entities), 2 * most), at) for at in sky if since <= at <= ended and sky.flying
-    ]
+    seen = [(len(sky.workers), len(sky.entities), at) for at in sky if since <= at <= ended and sky.flying]
     if not seen:
         return None
-    busiest = max(seen)[:2]
-    fit = [at for *found, at in seen if tuple(found) == busiest]
+    workers = max(found[0] for found in seen)
+    busy = [found for found in seen if found[0] >= max(workers - 1, min(workers, 2))]
+    entities = min(most, max(found[1] for found in busy))
+    fit = [found[2] for found in busy if found[1] >= entities]
     chosen = set(fit[:: len(fit) // CANDIDATES + 1])
     best: tuple[float, Moment] | None = None
     sky = _Sky(receipts)
@@ -83,8 +84,8 @@ def moment(receipts: Sequence[Receipt], most: int) -> Moment | None:
         if at in chosen and sky.flying:
             found = Moment(at, began, len(sky.entities), len(sky.workers), _sample(sky.flying.values(), most))
             span = max(one.settled_at or 0.0 for one in found.shown) - min(one.received_at for one in found.shown)
-            if best is None or span < best[0]:
-                best = span, found
+            if best is None or span / found.workers < best[0]:
+                best = span / found.workers, found
     return best[1] if best else None
 
 

@@ -54,7 +54,7 @@ def _intro(result: Result) -> RenderableType:
     options = result.options
     return Text.assemble(
         (f"{options.events:,} credits, debits and refunds of {_accounts(result.present)}", _HEAD),
-        " went through an embedded broker, out of order, twice and late. Two consumers, "
+        " went through an embedded broker, some of them late, twice or out of order. Two consumers, "
         f"{_count(options.workers, 'process', 'processes')} each, read them as they came. ",
         ("naive", _HEAD),
         " adds each event to its account and then commits the offset. ",
@@ -89,7 +89,7 @@ def _classes(result: Result) -> Iterator[tuple[Class, str]]:
         Class.GROWTH: f"{before} partitions became {after}, {_count(much[Class.GROWTH], 'key')} moved",
         Class.REBALANCE: "partitions changed hands meanwhile",
         Class.POISON: f"{_count(much[Class.POISON], 'event')} failed on a bug, then fixed",
-        Class.OVERLAP: "events of one account close together",
+        Class.OVERLAP: "events of one account at the same time",
     }
     return ((why, line) for why, line in words.items() if much[why])
 
@@ -134,8 +134,7 @@ def _timeline(found: Timeline) -> RenderableType:
         before = found.rows[place - 1] if place else None
         table.add_row(
             "" if row.arrived is None else _short(row.arrived),
-            _theirs(row, _settled(found.rows, place)),
-            "failed" if row.failed else _declined(row.arrived, row.naive, before.naive if before else None),
+            *_theirs(row, before, _settled(found.rows, place)),
             f"{row.balance:,}",
             _decision(row, before),
         )
@@ -143,8 +142,9 @@ def _timeline(found: Timeline) -> RenderableType:
         table.add_row(Text(f"({_count(found.after, 'step')} more)", style=_DIM))
     right = found.truth.balance
     ends = [Text(f"{one:,}", _GOOD if one == right else _BAD) for one in (found.naive.balance, found.inorder.balance)]
-    table.add_row("in the end", ends[0], "", ends[1], f"{right:,} is right")
-    head = Text.assemble((found.account, _HEAD), ": what came, in order of arrival, and its balance after it:")
+    verdicts = ["right" if one == right else "wrong" for one in (found.naive.balance, found.inorder.balance)]
+    table.add_row("in the end", ends[0], verdicts[0], ends[1], verdicts[1])
+    head = Text.assemble((found.account, _HEAD), ": what arrived, in that order, and the balance after it:")
     return Group(head, table)
 
 
@@ -161,10 +161,16 @@ def _declined(entry: Entry | None, balance: int | None, before: int | None) -> s
     return "declined" if entry is not None and entry.kind == "debit" and balance == before is not None else ""
 
 
-def _theirs(row: Row, right: int) -> Text:
+def _theirs(row: Row, before: Row | None, right: int) -> tuple[Text, str]:
+    """The naive balance, and what is to be said of it."""
+    if row.failed:
+        return Text(), "failed"
     if row.naive is None:
-        return Text("")
-    return Text(f"{row.naive:,}", style="" if row.naive == right else _BAD)
+        return Text(), ""
+    said = _declined(row.arrived, row.naive, before.naive if before else None)
+    if row.naive == right:
+        return Text(f"{row.naive:,}"), said
+    return Text(f"{row.naive:,}", style=_BAD), f"{said}, wrong" if said else "wrong"
 
 
 def _settled(rows: Sequence[Row], place: int) -> int:
@@ -183,7 +189,7 @@ def _outcomes(result: Result) -> RenderableType:
     return Text.assemble(
         (f"{result.delivered:,} deliveries to inorder, one outcome each: ", _HEAD),
         ", ".join(some),
-        f". No {', '.join(none)}. " if none else ". ",
+        f". None: {', '.join(none)}. " if none else ". ",
         f"On the way, {result.waited:,} were held or parked.",
     )
 
@@ -197,16 +203,17 @@ def _verdict(result: Result) -> RenderableType:
     ):
         found = Text(f"{len(wrong):,} of {_accounts(result.present)}", style=_BAD if wrong else _GOOD)
         table.add_row(f"  {name}", found, f"{effects:,} effects of {_count(options.events, 'event')}")
+    head = Text.assemble(("Accounts with a wrong balance", _HEAD), " (the oracle: each event once, in order)")
     again = (
         f"inorder demo --seed {options.seed} --events {options.events} "
         f"--entities {options.entities} --workers {options.workers}"
     )
-    lines = [Text.assemble(("Once more: ", _DIM), again)]
+    lines = [
+        Text.assemble((f"Again ({result.elapsed_s:.0f} s): ", _DIM), again),
+        Text("The same events, disorder and truth; which worker gets which event differs.", _DIM),
+    ]
     if result.kept is not None:
-        lines.append(Text(f"inorder is wrong, which is a bug of inorder. Everything is kept in {result.kept}", _BAD))
-    head = Text.assemble(
-        ("Wrong in the end", _HEAD), f", against each account's events once and in order ({result.elapsed_s:.1f} s):"
-    )
+        lines.append(Text(f"inorder is wrong, with order={options.order}. Look for the cause in {result.kept}", _BAD))
     return Group(head, table, *lines)
 
 
