@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -96,7 +97,8 @@ class Crew:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=errors, stderr=errors, bufsize=0)
         self._processes[worker, life] = process
         assert process.stdin is not None
-        process.stdin.write(msgspec.json.encode(mine) + b"\n")
+        with suppress(BrokenPipeError):  # it is dead already, which the next look at it will show
+            process.stdin.write(msgspec.json.encode(mine) + b"\n")
         if self._closing:
             process.stdin.close()
 

@@ -46,8 +46,6 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 def main() -> int:
     """Run one worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its crews
-
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
     assignment = msgspec.json.decode(sys.stdin.buffer.readline(), type=Assignment)
     _Process(assignment).run()
     return 0
