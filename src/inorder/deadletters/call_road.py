@@ -25,6 +25,7 @@ from inorder.deadletters.road import BaseRoad, Behind, Gone, Tried, Warrant, out
 from inorder.declaration import Declaration
 from inorder.errors import HandlerTimeout
 from inorder.ports import Clock
+from inorder.stores.letter_rows import PlanLetter
 from inorder.stores.rows import LetterRow
 
 
@@ -43,19 +44,19 @@ class CallRoad(BaseRoad):
         """See `BaseRoad`."""
         return self._barred
 
-    def letter(self, number: int) -> Tried:
+    def letter(self, chosen: PlanLetter) -> Tried:
         """Put one letter through. Raises `Outage` and `Unreachable`: then the letter is still open."""
         try:
-            event = self.transact(lambda tx, changes: self._claim(tx, number, changes))
+            event = self.transact(lambda tx, changes: self._claim(tx, chosen, changes))
             if isinstance(event, Tried):
                 return event
             error = self._call(event, attempt=1)
             if error is not None and self.planner.classify(error) is ErrorClass.INFRASTRUCTURE:
                 self.release(event.key)
                 raise Outage(str(error)) from error
-            return self.transact(lambda tx, changes: self._finish(tx, number, event, error, changes))
+            return self.transact(lambda tx, changes: self._finish(tx, chosen, event, error, changes))
         except Gone:
-            return self.gone(number)
+            return self.gone(chosen.letter)
 
     def release(self, key: str) -> None:
         """Let go of a claim. What waits is left to the workers, and a letter stays as it is."""
@@ -71,8 +72,8 @@ class CallRoad(BaseRoad):
         self.transact(go)
         del self.claims[key]
 
-    def _claim(self, tx: Any, number: int, changes: Changes) -> Event | Tried:
-        row, event = self.read(number)
+    def _claim(self, tx: Any, chosen: PlanLetter, changes: Changes) -> Event | Tried:
+        row, event = self.read(chosen)
         if isinstance(event, Unreadable):
             return self.unreadable(tx, row, event)
         entity, now = self.load(event.key), self.clock.now()
@@ -84,8 +85,10 @@ class CallRoad(BaseRoad):
         self.claims[event.key] = until
         return event
 
-    def _finish(self, tx: Any, number: int, event: Event, error: BaseException | None, changes: Changes) -> Tried:
-        row, _ = self.read(number)
+    def _finish(
+        self, tx: Any, chosen: PlanLetter, event: Event, error: BaseException | None, changes: Changes
+    ) -> Tried:
+        row, _ = self.read(chosen)
         entity, now = self.load(event.key), self.clock.now()
         if not self._ours(entity):
             return self._lost(tx, row, event)

@@ -216,7 +216,7 @@ class Driver:
                     return due_at
             if not self._pace.turn():
                 return None
-            tried = self._patiently(partial(road.letter, letter.letter))
+            tried = self._patiently(partial(road.letter, letter))
             if tried is None:
                 return None
             lane.letters.popleft()

@@ -44,7 +44,7 @@ def select(
         first[at] = min(first.get(at, row.id), row.id)
     found.sort(key=lambda one: (first[one[1] if one[1] is not None else one[0].id], one[2] or 0, one[0].id))
     return [
-        PlanLetter(place=place, letter=row.id, key=key, version=version)
+        PlanLetter(place=place, letter=row.id, key=key, version=version, edit=_edit_of(look, row))
         for place, (row, key, version) in enumerate(found[:most])
     ]
 
@@ -64,11 +64,16 @@ def _rows(look: Any, keys: Collection[str] | None, ids: Collection[int] | None, 
     return list(look.letters("open", reason))
 
 
+def _edit_of(look: Any, row: LetterRow) -> int | None:
+    edited = look.last_edit(row.id)
+    return edited[0] if edited is not None else None
+
+
 def _known_as(look: Any, codec: JsonCodec, row: LetterRow) -> tuple[str | None, int | None]:
     """Key and version of a letter: as received or, where they could not be read then, as they can be now."""
     if row.letter.key is not None and row.letter.version is not None:
         return row.letter.key, row.letter.version
-    event = event_of(codec, row, look.edited(row.id))
+    event = event_of(codec, row, look.last_edit(row.id))
     return (None, None) if isinstance(event, Unreadable) else (event.key, event.version)
 
 

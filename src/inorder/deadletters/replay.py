@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from inorder.deadletters.call_road import CallRoad
-from inorder.deadletters.code_version import code_version
 from inorder.deadletters.driver import Driver, Lane, Options
 from inorder.deadletters.pace import Pace
 from inorder.deadletters.plan import chosen_by, freeze, select
@@ -27,6 +26,7 @@ from inorder.ports import Clock
 from inorder.stores.letter_rows import PlanLetter, PlanRow
 from inorder.wiring import open_store
 from inorder.worker.assemble import SystemClock, planner_for
+from inorder.worker.blame import code_version
 
 
 def replay(
@@ -53,7 +53,7 @@ def replay(
         letters = select(look, declared, keys=keys, ids=ids)
         draft = PlanRow(
             handler=f"{function.__module__}:{function.__qualname__}",
-            code_version=code_version(declared),
+            code_version=code_version(function),
             made_at=time.time(),
             actor=actor,
             reason=reason,

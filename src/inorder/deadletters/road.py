@@ -5,7 +5,6 @@ For folds and handlers with `tx`. Nothing here waits, chooses or counts letters:
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -22,14 +21,14 @@ from inorder.deadletters.results import COUNTED_AS, OF_VERDICT, Result
 from inorder.declaration import Declaration, Kind
 from inorder.errors import Mismatch
 from inorder.ports import Clock
-from inorder.stores.letter_rows import AuditRow
+from inorder.stores.letter_rows import AuditRow, PlanLetter
 from inorder.stores.rows import LetterRow
 from inorder.worker.batch import read_back
+from inorder.worker.blame import explain
 from inorder.worker.effects import FoldEffect, StoreFailed, TxEffect
 
 LEASE_SPARE_S = 15.0
 """How much longer than the handler's own limit a claim of a key lasts."""
-ERROR_CHARACTERS = 4_000
 
 Answer = TypeVar("Answer")
 
@@ -64,7 +63,7 @@ class Warrant(NamedTuple):
 class Road(Protocol):
     """What a replay does with one letter, and with what waits behind it."""
 
-    def letter(self, number: int) -> Tried: ...
+    def letter(self, chosen: PlanLetter) -> Tried: ...
     def ready(self, key: str, below: int | None = None) -> int: ...
     def drain(self, key: str, most: int, below: int | None = None) -> Behind: ...
     def release(self, key: str) -> None: ...
@@ -133,12 +132,15 @@ class BaseRoad:
         """The state as the store keeps it."""
         return entity.stored_state
 
-    def read(self, number: int) -> tuple[LetterRow, Event | Unreadable]:
-        """A letter that is still open, and its event. Raises `Gone`."""
-        row: LetterRow | None = self.store.letter(number)
+    def read(self, chosen: PlanLetter) -> tuple[LetterRow, Event | Unreadable]:
+        """A letter that is still open and as it was planned, and its event. Raises `Gone`."""
+        row: LetterRow | None = self.store.letter(chosen.letter)
         if row is None or row.status != "open":
             raise Gone
-        return row, event_of(self.codec, row, self.store.edited(number))
+        edited = self.store.last_edit(chosen.letter)
+        if edited is not None and edited[0] != chosen.edit:
+            return row, Unreadable("was edited after the plan was made: plan it again")
+        return row, event_of(self.codec, row, edited)
 
     def gone(self, number: int) -> Tried:
         """Somebody else dealt with a letter."""
@@ -267,15 +269,15 @@ class BatchRoad(BaseRoad):
         self.effect.loaded(entity)
         return entity
 
-    def letter(self, number: int) -> Tried:
+    def letter(self, chosen: PlanLetter) -> Tried:
         """Put one letter through. Raises `Outage` and `Unreachable`: then nothing has happened."""
         try:
-            return self.transact(lambda tx, changes: self._letter(tx, number, changes))
+            return self.transact(lambda tx, changes: self._letter(tx, chosen, changes))
         except Gone:
-            return self.gone(number)
+            return self.gone(chosen.letter)
 
-    def _letter(self, tx: Any, number: int, changes: Changes) -> Tried:
-        row, event = self.read(number)
+    def _letter(self, tx: Any, chosen: PlanLetter, changes: Changes) -> Tried:
+        row, event = self.read(chosen)
         if isinstance(event, Unreadable):
             return self.unreadable(tx, row, event)
         entity, now = self.load(event.key), self.clock.now()
@@ -323,8 +325,3 @@ def outcomes(changes: Changes) -> dict[str, int]:
         if count > 0:
             found[name] = found.get(name, 0) + count
     return found
-
-
-def explain(error: BaseException) -> str:
-    """The end of the traceback: where in the user's code it happened."""
-    return "".join(traceback.format_exception(error))[-ERROR_CHARACTERS:]

@@ -1,0 +1,32 @@
+"""What dead letters tell of the handler that failed: where in it, and which version of the code it was."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+CHARACTERS = 4_000
+"""Most of a traceback that is kept: its end, where the user's own code is."""
+VARIABLE = "INORDER_CODE_VERSION"
+
+
+def explain(error: BaseException) -> str:
+    """Where in the user's code an exception comes from."""
+    return "".join(traceback.format_exception(error))[-CHARACTERS:]
+
+
+def code_version(function: Callable[..., Any]) -> str | None:
+    """The value of `INORDER_CODE_VERSION`, or a fingerprint of the file that the function is in."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return named
+    try:
+        path = inspect.getsourcefile(inspect.unwrap(function))
+        return f"{Path(path).name} {crc32(Path(path).read_bytes()):08x}" if path else None
+    except (OSError, TypeError):
+        return None
