@@ -36,6 +36,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     last_at: float
     tally: int | None = None
     """The tally that its delivery was counted in, where that is not the writer's own."""
+    code_version: str | None = None
+    """Which code gave up on it."""
 
 
 class EntityRow(msgspec.Struct, frozen=True, array_like=True):

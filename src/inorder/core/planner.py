@@ -68,6 +68,9 @@ class Planner:
         self.limits = limits
         self.parks = parks
         self.classify = classify
+        self.explain: Callable[[BaseException], str | None] = lambda error: None
+        """Where in the handler an exception comes from, at length."""
+        self.code_version: str | None = None
         self._strict = guard.order is Order.STRICT
 
     def decide(
@@ -220,7 +223,7 @@ class Planner:
             if event.receiver is None:
                 self.hold(entity, event, changes, now)
             return
-        self._dead_letter(event, Reason.FAILED, detail, changes, now, attempts=attempts, since=since)
+        self._dead_letter(event, Reason.FAILED, detail, changes, now, attempts=attempts, since=since, error=error)
         changes.settled(event, Outcome.DEAD_LETTERED)
         if event.receiver is not None:
             entity.held.pop(event.version, None)
@@ -302,6 +305,7 @@ class Planner:
                 event_id=None,
                 first_at=now,
                 last_at=now,
+                code_version=self.code_version,
             )
         )
         changes.delivered(Outcome.DEAD_LETTERED)
@@ -363,6 +367,7 @@ class Planner:
         now: float,
         attempts: int = 0,
         since: float | None = None,
+        error: BaseException | None = None,
     ) -> None:
         changes.letters.append(
             Letter(
@@ -376,6 +381,8 @@ class Planner:
                 first_at=now if since is None else since,
                 last_at=now,
                 tally=None if event.receiver is None else event.receiver[0],
+                error=None if error is None else self.explain(error),
+                code_version=self.code_version,
             )
         )
 

@@ -16,6 +16,7 @@ from inorder.declaration import Declaration, Kind
 from inorder.errors import Poison, Unavailable, Unreachable
 from inorder.ports import Clock, Source, Store
 from inorder.worker.batch import Batches, Witness
+from inorder.worker.blame import code_version, explain
 from inorder.worker.effects import FoldEffect, TxEffect
 from inorder.worker.runner import BatchRunner
 from inorder.worker.settings import Settings
@@ -48,7 +49,9 @@ def classify(error: BaseException) -> ErrorClass:
 def planner_for(declared: Declaration) -> Planner:
     """The planner of a declared consumer."""
     guard = Guard(declared.order, declared.baseline)
-    return Planner(guard, declared.retry, declared.limits, declared.parks, classify)
+    planner = Planner(guard, declared.retry, declared.limits, declared.parks, classify)
+    planner.explain, planner.code_version = explain, code_version(declared.function)
+    return planner
 
 
 def witness_for(worker: str) -> Witness | None:
