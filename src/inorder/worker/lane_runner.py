@@ -135,7 +135,9 @@ class LaneRunner:
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what runs, start nothing more, and end. Returns whether it ended in time."""
-        ended = self._within(asyncio.run_coroutine_threadsafe(self._work.finish(), self._loop), timeout_s)
+        finished = threading.Event()
+        self._loop.call_soon_threadsafe(self._work.finish, finished.set)
+        ended = finished.wait(timeout_s)
         if not ended and self._work.stuck_in() is not None:
             throw(Left, self._thread)
         self._loop.call_soon_threadsafe(self._loop.stop)

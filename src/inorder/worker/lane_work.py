@@ -387,12 +387,14 @@ class LaneWork:
             await asyncio.sleep(0.005)
         self._groups.keep(self._fences)
 
-    async def finish(self) -> None:
+    def finish(self, finished: Callable[[], None]) -> None:
         """Finish what runs, start nothing more, and commit."""
         self._stopping = True
         self._lanes.drop(lambda event: True)
-        while self._committing or self._groups.now.changes or self._calls.running:
-            await asyncio.sleep(0.005)
+        if self._committing or self._groups.now.changes or self._calls.running:
+            self._loop.call_later(0.005, self.finish, finished)
+        else:
+            finished()
 
     def close(self) -> None:
         """After the loop has ended. From any thread."""
