@@ -84,8 +84,9 @@ class Wire:
             server.sendall(sent)
             time.sleep(0.2)
         self.on_cut()
-        client.shutdown(socket.SHUT_RDWR)
         self.was_cut.set()
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
         if not self.linger:
             with suppress(OSError):
                 server.shutdown(socket.SHUT_WR)

@@ -26,7 +26,7 @@ from inorder.stores.postgres.weather import LOCK_S, ours, theirs
 from inorder.stores.reading import Reads
 from inorder.stores.rows import Row, to_entity, to_held, to_waiting
 
-UNKNOWN_S = 15.0
+UNKNOWN_S = 30.0
 """Longest time spent on finding out whether a lost commit took place. Past it, the entities' revisions will tell."""
 
 
