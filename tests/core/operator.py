@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter as Bag
 from collections.abc import Callable
+from contextlib import suppress
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from inorder.core.changes import Changes, HeldRow, Letter, Reason
 from inorder.core.entity import Entity, Wait
 from inorder.core.event import Event, Slice, fingerprint
+from inorder.core.planner import Outage
 from inorder.core.replaying import Replaying, Verdict
 from tests.core import invariants
 
@@ -30,13 +33,18 @@ class Operator:
         """The letters that took effect, or turned out not to be needed, by their reason."""
 
     def replay(self, key: str, mended: bool, crash: bool) -> None:
-        """Put a letter of a key through the guard, one that failed if there is one, and then what waits behind it."""
+        """Put a letter of a key through, one that failed if there is one."""
         found = [(offset, letter) for offset, (_, letter) in self.world.store.open.items() if letter.key == key]
-        if not found:
-            return
-        _, version, offset = min((letter.reason is not Reason.FAILED, letter.version or 0, at) for at, letter in found)
+        if found:
+            _, _, offset = min((letter.reason is not Reason.FAILED, letter.version or 0, at) for at, letter in found)
+            self.put_through(offset, mended, crash)
+
+    def put_through(self, offset: int, mended: bool = True, crash: bool = False) -> None:
+        """Put a letter through the guard, and then what waits behind it."""
+        letter = self.world.store.open[offset][1]
+        key = letter.key or ""
         if mended:
-            self.world.effect.mend(key, version)
+            self.world.effect.mend(key, letter.version or 0)
         self.claim = None
         self._transact(key, lambda entity, changes: self._letter(entity, changes, offset))
         if not crash:
@@ -44,9 +52,10 @@ class Operator:
                 pass
             self._transact(key, self._release)
 
-    def open_failures(self) -> list[Letter]:
-        """The letters of events that failed, and that nobody has dealt with."""
-        return [letter for _, letter in self.world.store.open.values() if letter.reason is Reason.FAILED]
+    def open_failures(self) -> dict[int, Letter]:
+        """The letters of events that failed, and that nobody has dealt with, by offset, lowest versions first."""
+        found = [(letter.version, at, letter) for at, (_, letter) in self.world.store.open.items()]
+        return {at: letter for _, at, letter in sorted(found, key=itemgetter(0, 1)) if letter.reason is Reason.FAILED}
 
     def skip(self, key: str) -> None:
         """Skip the version that a key is parked for, and close its letter."""
@@ -98,12 +107,16 @@ class Operator:
                 world.store.close(offset)
 
     def _transact(self, key: str, work: Callable[[Entity, Changes], bool | None]) -> bool:
+        """Do the work in one transaction; again, when something that the handler needs is down."""
         world = self.world
-        entity = world.store.load(key) or Entity(key, world.case.baseline)
-        world.effect.loaded(entity)
-        changes = Changes(self.tally)
-        before = {one: world.store.ledger(one) for one in world.case.keys}
-        more = work(entity, changes)
+        while True:
+            entity = world.store.load(key) or Entity(key, world.case.baseline)
+            world.effect.loaded(entity)
+            changes = Changes(self.tally)
+            before = {one: world.store.ledger(one) for one in world.case.keys}
+            with suppress(Outage):
+                more = work(entity, changes)
+                break
         world.store.write(changes.rows(world.effect.encode, world.planner.guard.remembered), changes)
         for worker in world.workers:
             worker.timers.note(changes.waits)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
+import typing
 from collections.abc import Callable
+from enum import Enum
 from operator import attrgetter, itemgetter
 from typing import Any
+from uuid import UUID
 from zlib import crc32
 
 import msgspec
 
-from inorder.codecs.payload import decoder
+from inorder.codecs.explaining import explain, field_before, shown
+from inorder.codecs.payload import decoder, json_name
 from inorder.core.event import MAX_VERSION, Event, Malformed, Slice, fingerprint
+from inorder.core.words import describe, one_line
 from inorder.declaration import POSITION, Declaration
 
 _SCALARS = (
@@ -21,9 +25,6 @@ _SCALARS = (
     msgspec.inspect.BoolType,
     msgspec.inspect.StrType,
 )
-
-SHOWN = 40
-"""Most characters of a wrong value that a reason repeats."""
 
 
 class JsonCodec:
@@ -36,6 +37,7 @@ class JsonCodec:
         self._declared = declaration
         self._has_id = declaration.id is not None
         self._fields = _fields_getter(declaration)
+        self._counted = json_name(declaration.payload, declaration.version)
 
     def read(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
         """The events of a slice, in its order, and what could not be read."""
@@ -54,28 +56,37 @@ class JsonCodec:
                 # with a known number of fields, and of text fields, so has a known number of quotes, unless a key
                 # comes twice.
                 if value.count(b'"') != quotes or b"\\" in value:
-                    _refuse_duplicate_keys(value)
+                    self._look_closer(value)
                 key, version, event_id = fields(payload, piece, index)
                 if type(version) is not int or not 0 < version <= MAX_VERSION:
-                    raise _Unreadable(f"{self._name('version')}: {_shown(version)} is no whole number from 1 to 2^63-1")
+                    raise _Unreadable(f"{self._name('version')}: {shown(version)} is no whole number from 1 to 2^63-1")
                 if type(key) is not str or not key or len(key) > longest or "\0" in key:
                     key = self._checked("key", key)
                 if type(event_id) is not str or not event_id or len(event_id) > longest or "\0" in event_id:
                     event_id = self._checked("id", event_id) if self._has_id else f"crc32:{crc32(value):08x}"
                 events.append(Event(key, version, event_id, fingerprint(event_id), payload, piece, index))
             except _Unreadable as error:
-                malformed.append(Malformed(str(error), piece, index))
+                malformed.append(Malformed(one_line(str(error)), piece, index))
             except Exception as error:
-                malformed.append(Malformed(_explain(error, value or b""), piece, index))
+                reason = explain(error, value or b"", self._declared.payload)
+                malformed.append(Malformed(one_line(reason), piece, index))
         return events, malformed
 
+    def _look_closer(self, value: bytes) -> None:
+        """Refuse what decoders let pass: a key that comes twice, and what pydantic would make a version of."""
+        found = _parsed(value)
+        if self._counted is not None and type(found) is dict and type(found.get(self._counted, 1)) is not int:
+            raise _Unreadable(f"{self._name('version')}: {shown(found[self._counted])} is no whole number")
+
     def _checked(self, role: str, found: Any) -> str:
-        """A key or id that is not plainly right: whole numbers are taken as text, the rest is refused."""
-        if type(found) is int:
-            return str(found)
+        """A key or id that is not plainly right: what stands for a text is taken as one, the rest is refused."""
         name = self._name(role)
+        if isinstance(found, Enum):
+            found = found.value
+        if isinstance(found, UUID) or (type(found) is int and -MAX_VERSION <= found <= MAX_VERSION):
+            return str(found)
         if type(found) is not str or not found:
-            raise _Unreadable(f"{name}: {_shown(found)} is not a text of one character or more")
+            raise _Unreadable(f"{name}: {shown(found)} is not a text of one character or more")
         if "\0" in found:
             raise _Unreadable(f"{name}: contains the character NUL")
         try:
@@ -97,16 +108,15 @@ class _Unreadable(Exception):
 
 def _fields_getter(declared: Declaration) -> Callable[[Any, Slice, int], tuple[Any, Any, Any]]:
     """A function to key, version and id of one event: one C call where all three are named fields."""
-    payload = declared.payload
-    mapping = isinstance(payload, type) and issubclass(payload, dict)
-    mapping = mapping or payload is Any or getattr(payload, "__origin__", None) is dict
+    origin = typing.get_origin(declared.payload) or declared.payload
+    mapping = origin is Any or (isinstance(origin, type) and issubclass(origin, dict))
     get: Callable[..., Callable[[Any], Any]] = itemgetter if mapping else attrgetter
     names = (declared.key, declared.version, declared.id)
     if all(isinstance(name, str) for name in names):
         together = get(*names)
         return lambda value, piece, index: together(value)
 
-    def one(field: Any) -> Callable[[Any, Slice, int], Any]:
+    def one(role: str, field: Any) -> Callable[[Any, Slice, int], Any]:
         if field is None:
             return lambda value, piece, index: None
         if field is POSITION:
@@ -114,9 +124,19 @@ def _fields_getter(declared: Declaration) -> Callable[[Any, Slice, int], tuple[A
         if isinstance(field, str):
             getter = get(field)
             return lambda value, piece, index: getter(value)
-        return lambda value, piece, index: field(piece.record(index))
 
-    key, version, event_id = map(one, names)
+        def called(value: Any, piece: Slice, index: int) -> Any:
+            try:
+                found = field(piece.record(index))
+                if isinstance(found, str):
+                    found.encode()
+                return found
+            except Exception as error:
+                raise _Unreadable(f"{role}: {describe(error)}") from error
+
+        return called
+
+    key, version, event_id = map(one, ("key", "version", "id"), names)
     return lambda value, piece, index: (
         key(value, piece, index),
         version(value, piece, index),
@@ -131,61 +151,30 @@ def _quotes_without_duplicates(payload: Any) -> int:
     except TypeError:
         return -1
     fields = getattr(info, "fields", None)
-    if fields is None or not all(field.required and isinstance(field.type, _SCALARS) for field in fields):
+    if (
+        fields is None
+        or getattr(info, "array_like", False)
+        or not all(field.required and isinstance(field.type, _SCALARS) for field in fields)
+    ):
         return -1
     texts = sum(isinstance(field.type, msgspec.inspect.StrType) for field in fields)
     return 2 * (len(fields) + texts)
 
 
-def _refuse_duplicate_keys(value: bytes) -> None:
-    def check(pairs: list[tuple[str, Any]]) -> None:
-        if len(dict(pairs)) < len(pairs):
+def _parsed(value: bytes) -> Any:
+    """The JSON again, exactly; its whole numbers are not converted, which could take long or fail."""
+
+    def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
             seen: set[str] = set()
             for name, _ in pairs:
                 if name in seen:
                     raise _Unreadable(f"{name}: the key comes twice in one object")
                 seen.add(name)
+        return found
 
-    json.loads(value, object_pairs_hook=check)
+    def refuse(constant: str) -> None:
+        raise _Unreadable(f"{field_before(value, value.find(constant.encode()))}: {constant} is not JSON")
 
-
-def _explain(error: Exception, value: bytes) -> str:
-    """One line that names the field, from whatever a decoder or the user's own function raised."""
-    if isinstance(error, RecursionError):
-        return "value: nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        start = _first_bad_byte(value)
-        return f"{_field_before(value, start)}: not UTF-8 at byte {start}"
-    if isinstance(error, KeyError):
-        return f"{error.args[0]}: missing"
-    if isinstance(error, msgspec.ValidationError):
-        text = str(error)
-        missing = re.search(r"missing required field `(.+?)`", text)
-        at = re.search(r" - at `\$\.?(.*?)`$", text)
-        name = missing[1] if missing else at[1] if at and at[1] else "value"
-        return f"{name}: {text}"
-    if isinstance(error, msgspec.DecodeError):
-        byte = re.search(r"\(byte (\d+)\)", str(error))
-        name = _field_before(value, int(byte[1])) if byte else "value"
-        return f"{name}: {error}"
-    first = str(error).splitlines()
-    return f"value: {type(error).__name__}: {' '.join(line.strip() for line in first[:4])}"
-
-
-def _first_bad_byte(value: bytes) -> int:
-    try:
-        value.decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0
-
-
-def _field_before(value: bytes, byte: int) -> str:
-    """The last key that begins before `byte`: the field that an unreadable place is in."""
-    names = re.findall(rb'"([^"\\\x00-\x1f]{1,64})"\s*:', value[:byte])
-    return names[-1].decode("utf-8", "replace") if names else "value"
-
-
-def _shown(found: Any) -> str:
-    text = repr(found)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    return json.loads(value, object_pairs_hook=check, parse_int=len, parse_constant=refuse)

@@ -49,6 +49,24 @@ def checker(kind: Any) -> tuple[type, ...]:
     return (kind,) if isinstance(kind, type) else (object,)
 
 
+def json_name(kind: Any, field: Any) -> str | None:
+    """The name in JSON of a field of a pydantic model, which may be an alias; None for any other type."""
+    model = _pydantic(kind)
+    if model is None or not isinstance(field, str):
+        return None
+    alias = model.model_fields[field].validation_alias
+    return alias if isinstance(alias, str) else field
+
+
+def problem(error: Exception) -> tuple[str, str] | None:
+    """The field and the text of the first thing that a pydantic model complains of; None for any other error."""
+    errors = getattr(error, "errors", None)
+    if not callable(errors):
+        return None
+    first = errors(include_url=False, include_context=False, include_input=False)[0]
+    return ".".join(map(str, first["loc"])), str(first["msg"])
+
+
 def _pydantic(kind: Any) -> Any:
     """The pydantic model in `kind` (also in `Model | None`), or None. Pydantic itself is never imported here."""
     for one in (kind, *typing.get_args(kind)):

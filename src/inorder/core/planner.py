@@ -18,6 +18,7 @@ from inorder.core.guard import Decision, Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order, Outcome
 from inorder.core.retry import ErrorClass, Retry
+from inorder.core.words import describe
 
 
 class Effect(Protocol):
@@ -210,7 +211,7 @@ class Planner:
         kind = self.classify(error)
         if kind is ErrorClass.INFRASTRUCTURE:
             raise Outage(str(error)) from error
-        detail = f"{type(error).__name__}: {error}"
+        detail = describe(error)
         changes.entities[entity.key] = entity
         if kind is ErrorClass.TRANSIENT and attempts < self.retry.attempts:
             changes.count(Counter.RETRIES)

@@ -1,0 +1,23 @@
+"""Words of others, made fit to be kept in any store and shown on any terminal."""
+
+from __future__ import annotations
+
+LONGEST = 500
+"""Characters that are kept."""
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without what does not print, cut to `LONGEST` characters."""
+    short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    if short.isprintable():
+        return short
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
+
+
+def describe(error: BaseException) -> str:
+    """The type and the message of an exception, on one line."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "its message cannot be read"
+    return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
