@@ -26,6 +26,7 @@ from inorder.errors import (
 if TYPE_CHECKING:
     from inorder.ports import Transaction
     from inorder.producing.delivery import Delivery
+    from inorder.producing.outbox import Outbox
     from inorder.producing.producer import Producer
     from inorder.worker.effects import AsyncTransaction
     from inorder.worker.run import Worker, run
@@ -43,6 +44,7 @@ __all__ = [
     "InorderError",
     "Limits",
     "Mismatch",
+    "Outbox",
     "Poison",
     "Producer",
     "Report",
@@ -62,6 +64,7 @@ __all__ = [
 _LATER = {
     "AsyncTransaction": "inorder.worker.effects",
     "Delivery": "inorder.producing.delivery",
+    "Outbox": "inorder.producing.outbox",
     "Producer": "inorder.producing.producer",
     "Report": "inorder.worker.settings",
     "Transaction": "inorder.ports",

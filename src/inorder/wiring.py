@@ -21,6 +21,10 @@ _CHANNELS = {
     "embedded": ("inorder.producing.embedded_channel", "EmbeddedChannel"),
     "kafka": ("inorder.producing.kafka_channel", "KafkaChannel"),
 }
+_OUTBOXES = {
+    "sqlite": ("inorder.producing.sqlite_outbox", "SqliteOutbox"),
+    "postgresql": ("inorder.producing.postgres_outbox", "PostgresOutbox"),
+}
 _STORES = {
     "sqlite": ("inorder.stores.sqlite", "SqliteStore"),
     "postgresql": ("inorder.stores.postgres", "PostgresStore"),
@@ -52,6 +56,11 @@ def open_sink(url: str, partitions: int | None = None) -> Sink:
 def open_channel(url: str) -> Any:
     """The producing end of a source that `url` names, as `inorder.Producer` uses it."""
     return _adapter(_known(_CHANNELS, _scheme(url), url, "place to send to")).from_url(url)
+
+
+def open_outbox(url: str, name: str) -> Any:
+    """The tables of an outbox in the database that `url` names."""
+    return _adapter(_known(_OUTBOXES, _scheme(url), url, "database of an outbox")).from_url(url, name)
 
 
 def open_store(url: str, stream: str, *, create: bool = True) -> Any:

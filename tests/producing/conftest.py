@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 import inorder
 from inorder.producing import producer as module
+from inorder.producing import relay
+from tests.producing.databases import DATABASES, Database
 from tests.producing.fake import FakeChannel
 from tests.services import KafkaCluster
 
@@ -51,3 +54,24 @@ def kafka_alone() -> Iterator[KafkaCluster]:
     """A broker of these tests alone, to pause and to kill."""
     with KafkaCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture(params=sorted(DATABASES))
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """A user's database with an outbox in it."""
+    made = DATABASES[request.param](request, tmp_path)
+    inorder.Outbox(made.url).prepare()
+    return made
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> str:
+    """The URL of a topic of the embedded broker."""
+    return f"embedded://{tmp_path}/broker.db/entries?partitions=4"
+
+
+@pytest.fixture
+def quick_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay that died is missed soon."""
+    monkeypatch.setattr(relay, "LEASE_S", 0.6)
+    monkeypatch.setattr(relay, "POLL_S", 0.01)

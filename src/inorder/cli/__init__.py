@@ -16,6 +16,7 @@ VERBS = {
     "demo": ("inorder.cli.demo:demo", "Watch order go wrong, then right, on this machine alone."),
     "run": ("inorder.cli.run:run", "Run a consumer: each entity's events in order, exactly once."),
     "produce": ("inorder.cli.produce:produce", "Send the lines of a JSON Lines file to a broker."),
+    "relay": ("inorder.cli.relay:relay", "Publish an outbox: what is committed, each entity in order."),
     "state": ("inorder.cli.state:state", "Print the state of each entity."),
     "dlq": ("inorder.cli.dlq:app", "Dead letters: look at them, mend them, replay them."),
 }
