@@ -62,7 +62,7 @@ class Calls:
 
 
 def declare(kind: str, act: Act, note: Callable[[Entry], None], mark: str = "?", **options: Any) -> Callable[..., Any]:
-    """A consumer of this kind. `note` takes the effects of a handler without `tx`; `mark` is the store's placeholder."""
+    """A consumer of this kind. `note` takes the effects of a handler without `tx`; `mark` is a store's placeholder."""
     options = {"key": "key", "version": "version", "id": "id", "name": "stream", **options}
     insert = INSERT.format(mark=mark)
 

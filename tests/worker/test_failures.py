@@ -121,7 +121,7 @@ def test_what_cannot_be_read_becomes_a_dead_letter_and_stops_nothing(bench: Benc
     bench.work(bench.declare())
     assert bench.effects() == {"a": [1, 2]}
     assert [row.letter.reason for row in bench.letters()] == ["malformed", "malformed"]
-    assert [row.letter.record.value for row in bench.letters()][0] == b"not JSON"
+    assert bench.letters()[0].letter.record.value == b"not JSON"
     assert bench.outcomes() == {"applied": 2, "dead_lettered": 2}
 
 

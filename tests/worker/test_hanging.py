@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 
 import inorder
-from tests.worker.bench import Bench, entries, until
+from inorder.stores.sqlite import opening
+from tests.worker.bench import Bench, encoded, entries, until
+from tests.worker.conftest import kinds
 from tests.worker.consumers import Entry
+from tests.worker.scripted import ScriptedTopic
 
 LIMIT_S = 0.15
 LIMITS = inorder.Limits(handler_s=LIMIT_S)
@@ -115,3 +119,85 @@ def test_a_hanging_handler_is_given_up_on_and_other_keys_flow(
     assert outcomes == {"applied": 7, "dead_lettered": 1, "held": 1}
     if not (bench.kind == "call" and way is Hang.stubborn):
         assert bench.effects() == before, "nothing of a hung call takes effect later"
+
+
+@kinds("fold", "tx", "async fold", "async tx")
+def test_a_retry_that_was_due_beside_one_that_hangs_is_not_forgotten(bench: Bench, hang: Hang) -> None:
+    tried: Counter[str] = Counter()
+
+    def act(entry: Entry) -> None:
+        tried[entry.key] += 1
+        if tried[entry.key] == 1:
+            raise ValueError
+        if entry.key == "bad" and tried["bad"] == 2:
+            hang.asleep()
+
+    bench.produce(*entries("bad", 1), *entries("other", 1), partition=0)
+    retry = inorder.Retry(attempts=5, delay_s=0.1, factor=1)
+    bench.work(bench.declare(act, limits=LIMITS, retry=retry))
+    assert bench.effects() == {"bad": [1], "other": [1]}
+
+
+def test_a_store_that_is_slow_is_not_taken_for_a_handler_that_hangs(bench: Bench) -> None:
+    bench.produce(*entries("a", 1))
+    working = bench.start(bench.declare(limits=LIMITS, retry=inorder.Retry(attempts=1)))
+    until("it works", lambda: bench.effects() == {"a": [1]})
+    with bench.store_locked():
+        bench.produce(*entries("a", 2))
+        over = time.monotonic() + 3 * LIMIT_S
+        until("more than the limit is over", lambda: time.monotonic() > over)
+    until("it goes on", lambda: bench.effects() == {"a": [1, 2]})
+    until("all is settled", bench.committed)
+    assert working.stop()
+    assert bench.dead() == []
+    assert bench.outcomes() == {"applied": 2}
+
+
+@kinds("tx", "async tx")
+def test_a_hung_transaction_does_not_keep_its_own_worker_from_a_new_partition(
+    bench: Bench, hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "BUSY_S", 0.05)
+
+    def act(entry: Entry) -> None:
+        if entry.key == "bad":
+            hang.stubborn()
+
+    topic = ScriptedTopic()
+    group = topic.group()
+    source = group.member()
+    bench.start(bench.declare(act, limits=LIMITS, retry=inorder.Retry(attempts=1)), source)
+    topic.put(0, [encoded(entry) for entry in entries("bad", 1)])
+    topic.put(1, [encoded(entry) for entry in entries("good", 1)])
+    group.give(source, 0)
+    until("the handler hangs", lambda: bench.entered)
+    group.give(source, 1)
+    until("the other partition is worked on", lambda: bench.effects() == {"good": [1]})
+
+
+@pytest.mark.parametrize(
+    ("bench", "way"),
+    [("fold", Hang.asleep), ("tx", Hang.stubborn), ("call", Hang.asleep), ("call", Hang.busy)]
+    + [(kind, way) for kind in ("async fold", "async tx", "async call") for way in (Hang.waiting, Hang.blocking)],
+    indirect=["bench"],
+)
+def test_a_worker_stops_within_its_limit_though_a_handler_hangs(
+    bench: Bench, way: Callable[[Hang], Any], hang: Hang
+) -> None:
+    def act(entry: Entry) -> Any:
+        return way(hang) if entry.key == "bad" else None
+
+    bench.produce(*entries("good", 1))
+    working = bench.start(bench.declare(act, limits=inorder.Limits(drain_s=0.2)))
+    until("it works", lambda: bench.effects() == {"good": [1]})
+    bench.produce(*entries("bad", 1))
+    until("the handler hangs", lambda: ("bad", 1) in bench.entered)
+    began = time.monotonic()
+    assert not working.stop(), "it says that something did not finish"
+    assert time.monotonic() - began < 0.2 + 1.5
+    bench.look.acquire([])  # the store is free at once
+    hang.over.set()
+    if way is not Hang.asleep:
+        until("the thread that hung has ended", lambda: not threads())
+    assert bench.effects() == {"good": [1]}
+    assert bench.outcomes() == {"applied": 1}

@@ -72,7 +72,7 @@ def gate() -> Iterator[Gate]:
 
 
 without_tx = kinds("fold", "async fold", "call", "async call")
-"""A handler with `tx` that takes its time keeps a SQLite file to itself: nobody can take over, or even look, meanwhile."""
+"""A handler with `tx` that takes its time keeps a SQLite file to itself: nobody can take over meanwhile."""
 
 
 @pytest.fixture
@@ -89,7 +89,9 @@ def put(topic: ScriptedTopic, number: int, key: str, *versions: int) -> None:
     topic.put(number, [encoded(entry) for entry in entries(key, *versions)])
 
 
-def joined(bench: Bench, group: ScriptedGroup, gate: Gate, *numbers: int, **limits: Any) -> tuple[Working, ScriptedSource]:
+def joined(
+    bench: Bench, group: ScriptedGroup, gate: Gate, *numbers: int, **limits: Any
+) -> tuple[Working, ScriptedSource]:
     """A worker that is to have these partitions."""
     source = group.member()
     chosen = inorder.Limits(**{"drain_s": 5.0, **limits})
@@ -277,9 +279,7 @@ def test_a_full_worker_pauses_its_source_polls_on_and_drops_nothing(
     assert bench.outcomes() == {"applied": 120}
 
 
-def test_the_limit_in_bytes_pauses_too(
-    bench: Bench, topic: ScriptedTopic, group: ScriptedGroup, gate: Gate
-) -> None:
+def test_the_limit_in_bytes_pauses_too(bench: Bench, topic: ScriptedTopic, group: ScriptedGroup, gate: Gate) -> None:
     gate.stops = {("a", 1)}
     put(topic, 0, "a", *range(1, 61))
     _, source = joined(bench, group, gate, 0, in_flight_bytes=500, poll_events=5)
