@@ -22,6 +22,7 @@ class Place:
     mark = ""
     """How a parameter is written in a statement of the user's."""
     audit_table = ""
+    states_view = ""
     extra_table = ""
     extra = ""
     """What a later release's migration could be."""
@@ -58,6 +59,7 @@ class SqlitePlace(Place):
     opening = "inorder.stores.sqlite.opening"
     mark = "?"
     audit_table = "inorder_audit"
+    states_view = "inorder_states"
     extra_table = "inorder_extra"
     extra = "CREATE TABLE inorder_extra (n INTEGER)"
 
@@ -75,6 +77,7 @@ class PostgresPlace(Place):
     def __init__(self, request: pytest.FixtureRequest, _: Path) -> None:
         schema = f"test_{secrets.token_hex(6)}"
         self.audit_table = f"{schema}.audit"
+        self.states_view = f"{schema}.states"
         self.extra_table = f"{schema}.extra"
         self.extra = f"CREATE TABLE {schema}.extra (n INTEGER)"
         database = request.getfixturevalue("store_database")

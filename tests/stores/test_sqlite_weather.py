@@ -74,6 +74,8 @@ def test_a_full_disk_under_a_handler_is_an_outage_too(store: SqliteStore) -> Non
     for directly in (True, False):
         with pytest.raises(Unreachable):
             swallow(directly)
+    with pytest.raises(Unreachable, match="is full"), store.transaction() as tx:
+        tx.connection.execute("INSERT INTO effects VALUES (?)", (LARGE * 10,))
     limit_pages(store, 1_000_000)
     fill(store)
 
@@ -144,7 +146,7 @@ def test_a_handler_cannot_commit_without_saying_so(store: SqliteStore) -> None:
         tx.connection.executescript("INSERT INTO effects VALUES (1)")
 
     for end in (script, lambda tx: tx.connection.commit(), lambda tx: tx.connection.rollback()):
-        with pytest.raises(sqlite3.DatabaseError, match="not authorized"), store.transaction() as tx:
+        with pytest.raises(UsageError, match="ended by inorder"), store.transaction() as tx:
             end(tx)
     with store.transaction() as tx:
         tx.execute("CREATE TABLE effects (n INTEGER)")

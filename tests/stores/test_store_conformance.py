@@ -142,6 +142,18 @@ def test_a_fence_that_was_never_raised_is_refused(place: Place) -> None:
         write(place.open(), [row("a", 0)], fences={HERE: 1})
 
 
+def test_states_can_be_read_in_sql(place: Place) -> None:
+    store = place.open()
+    write(store, [row("a", 0, state='{"name":"é\\u0000"}'.encode()), row("b", 0, state=None)])
+    with store.transaction() as tx:
+        first, second = tx.execute(
+            f"SELECT stream, key, version, state FROM {place.states_view} ORDER BY key"
+        ).fetchall()
+    assert first[:3] == ("orders", "a", 1)
+    assert first[3] in ('{"name":"é\\u0000"}', {"name": "é\0"})
+    assert second == ("orders", "b", 1, None)
+
+
 def test_large_batches(place: Place) -> None:
     store = place.open()
     keys = [f"key-{number:06d}" for number in range(20_000)]

@@ -19,7 +19,7 @@ from inorder.stores.reading import Reads
 from inorder.stores.rows import Row, to_entity, to_held, to_waiting
 from inorder.stores.sqlite.opening import SQL, open_file
 from inorder.stores.sqlite.transaction import SqliteTransaction
-from inorder.stores.sqlite.weather import ours
+from inorder.stores.sqlite.weather import ours, theirs
 
 
 class SqliteStore(Reads):
@@ -133,7 +133,8 @@ class SqliteStore(Reads):
             self._connection.execute("BEGIN IMMEDIATE")
         transaction = self._transaction = SqliteTransaction(self._connection, self.path, self._stream)
         try:
-            yield transaction
+            with theirs(self.path):
+                yield transaction
             if transaction.over is None and not self._connection.in_transaction:
                 transaction.over = Unreachable(f"store {self.path}: SQLite rolled back after an error")
             if transaction.over is not None:

@@ -22,6 +22,11 @@ CREATE TABLE inorder_entities (
   PRIMARY KEY (stream, key)
 ) STRICT;
 
+-- What a person or a report reads: a fold's state as the JSON text it is.
+CREATE VIEW inorder_states AS
+SELECT s.name AS stream, e.key, e.version, CAST(e.state AS TEXT) AS state
+FROM inorder_entities AS e JOIN inorder_streams AS s ON s.id = e.stream;
+
 -- Why an entity's events wait. Apart from the entities, because few of them wait at any time.
 CREATE TABLE inorder_waiting (
   stream INTEGER NOT NULL,
