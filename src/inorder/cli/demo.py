@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from inorder.cli.codes import Exit
+from inorder.cli.failing import complain
 from inorder.lab.demo import Options, run
 from inorder.lab.page import page
 
@@ -58,7 +59,11 @@ def show(options: Options, as_json: bool) -> int:
         with console.capture() as shown:
             console.print(page(result, console.width, not console.encoding.startswith("utf")))
         print("\n".join(line.rstrip() for line in shown.get().splitlines()))
-    return Exit.FINDINGS if result.inorder_wrong else Exit.OK
+    if not result.inorder_wrong:
+        return Exit.OK
+    wrong = f"{len(result.inorder_wrong)} states are wrong under order={options.order}"
+    complain(f"{wrong}: look for the cause in {result.kept}, where everything of this run is kept")
+    return Exit.FINDINGS
 
 
 class Watching:

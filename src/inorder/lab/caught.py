@@ -36,7 +36,8 @@ Caught = Mapping[Class, Mapping[Mechanism, int]]
 
 def caught(history: History, deliveries: Iterable[Delivery], fates: Mapping[tuple[str, int], Class]) -> Caught:
     """How often which mechanism caught which class. `fates` are the processes that were killed or stood still."""
-    return {why: dict(counts) for why, counts in _Catch(history, deliveries, fates).counts.items()}
+    counts = _Catch(history, deliveries, fates).counts
+    return {why: {by: count for by, count in found.items() if count} for why, found in counts.items()}
 
 
 class _Catch:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 import msgspec
 
@@ -66,7 +67,7 @@ class Contest:
         self._script = script
         self._audience = audience
         self._order = order
-        self._store = f"sqlite:///{folder / 'inorder.db'}"
+        self._store = f"sqlite:///{quote(str(folder / 'inorder.db'))}"
         self._bank = folder / "naive.db"
         path = folder / "broker.db"
         self._broker = EmbeddedBroker(path)
@@ -77,7 +78,7 @@ class Contest:
         assignment = Assignment(
             crew="naive",
             folder=str(folder),
-            source=f"embedded://{path}/{TOPIC}?session_timeout_s={SESSION_S:g}",
+            source=f"embedded://{quote(str(path))}/{TOPIC}?session_timeout_s={SESSION_S:g}",
             store=str(self._bank),
             order=order,
             marks={Class.KILL: script.kill_at, Class.FREEZE: script.freeze_at},
