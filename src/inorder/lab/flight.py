@@ -70,7 +70,11 @@ def moment(receipts: Sequence[Receipt], most: int) -> Moment | None:
     began, ended = receipts[0].received_at, receipts[-1].received_at
     since = began + MARGIN * (ended - began)
     sky = _Sky(receipts)
-    seen = [(len(sky.workers), len(sky.entities), at) for at in sky if since <= at <= ended and sky.flying]
+    seen = [
+        (len(sky.workers), len(sky.entities), step)
+        for step, at in enumerate(sky)
+        if since <= at <= ended and sky.flying
+    ]
     if not seen:
         return None
     workers = max(found[0] for found in seen)
@@ -80,8 +84,8 @@ def moment(receipts: Sequence[Receipt], most: int) -> Moment | None:
     chosen = set(fit[:: len(fit) // CANDIDATES + 1])
     best: tuple[float, Moment] | None = None
     sky = _Sky(receipts)
-    for at in sky:
-        if at in chosen and sky.flying:
+    for step, at in enumerate(sky):
+        if step in chosen:
             found = Moment(at, began, len(sky.entities), len(sky.workers), _sample(sky.flying.values(), most))
             span = max(one.settled_at or 0.0 for one in found.shown) - min(one.received_at for one in found.shown)
             if best is None or span / found.workers < best[0]:
