@@ -79,6 +79,9 @@ class Transaction(Protocol):
     def savepoint(self) -> AbstractContextManager[None]:
         """What fails inside is undone, and the rest of the transaction stays."""
 
+    def together(self) -> AbstractContextManager[None]:
+        """Statements inside may go out without waiting for one another; an error may come as late as the end."""
+
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
 

@@ -17,10 +17,10 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-def event_of(codec: JsonCodec, row: LetterRow, edited: tuple[int, bytes] | None) -> Event | Unreadable:
+def event_of(codec: JsonCodec, row: LetterRow, edited: bytes | None) -> Event | Unreadable:
     """The event of a letter. An edit or a new declaration cannot change what it was known as (key, version, id)."""
     letter = row.letter
-    record = letter.record if edited is None else msgspec.structs.replace(letter.record, value=edited[1])
+    record = letter.record if edited is None else msgspec.structs.replace(letter.record, value=edited)
     events, malformed = codec.read(Slice.of(record.partition, [record]))
     if malformed:
         return Unreadable(malformed[0].reason)

@@ -73,7 +73,7 @@ def _known_as(look: Any, codec: JsonCodec, row: LetterRow) -> tuple[str | None, 
     """Key and version of a letter: as received or, where they could not be read then, as they can be now."""
     if row.letter.key is not None and row.letter.version is not None:
         return row.letter.key, row.letter.version
-    event = event_of(codec, row, look.last_edit(row.id))
+    event = event_of(codec, row, look.edited(row.id))
     return (None, None) if isinstance(event, Unreadable) else (event.key, event.version)
 
 

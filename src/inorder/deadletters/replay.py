@@ -5,8 +5,6 @@ It makes a plan and runs it, as the command does. Nothing is ever sent to the so
 
 from __future__ import annotations
 
-import getpass
-import os
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -20,6 +18,7 @@ from inorder.deadletters.pace import Pace
 from inorder.deadletters.plan import chosen_by, freeze, select
 from inorder.deadletters.results import Result, Summary, sums
 from inorder.deadletters.road import BatchRoad, Road, Tried, Warrant
+from inorder.deadletters.who import who
 from inorder.declaration import Declaration, Kind, declaration_of
 from inorder.errors import NotFound
 from inorder.ports import Clock
@@ -153,11 +152,3 @@ def make_road(declared: Declaration, store: Any, tally: int, clock: Clock, by: W
     store.register(declared.order, declared.baseline)
     kind = CallRoad if declared.kind is Kind.CALL else BatchRoad
     return kind(declared, planner_for(declared), store, tally, clock, by)
-
-
-def who() -> str:
-    """Who runs this program."""
-    try:
-        return os.environ.get("INORDER_ACTOR") or getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid {os.getuid()}"

@@ -25,7 +25,7 @@ from inorder.stores.letter_rows import AuditRow, PlanLetter
 from inorder.stores.rows import LetterRow
 from inorder.worker.batch import read_back
 from inorder.worker.blame import explain
-from inorder.worker.effects import FoldEffect, StoreFailed, TxEffect
+from inorder.worker.effects import FoldEffect, Manner, StoreFailed, TxEffect
 
 LEASE_SPARE_S = 15.0
 """How much longer than the handler's own limit a claim of a key lasts."""
@@ -140,7 +140,7 @@ class BaseRoad:
         edited = self.store.last_edit(chosen.letter)
         if edited is not None and edited[0] != chosen.edit:
             return row, Unreadable("was edited after the plan was made: plan it again")
-        return row, event_of(self.codec, row, edited)
+        return row, event_of(self.codec, row, None if edited is None else edited[1])
 
     def gone(self, number: int) -> Tried:
         """Somebody else dealt with a letter."""
@@ -252,7 +252,7 @@ class BatchRoad(BaseRoad):
         super().__init__(declared, planner, store, tally, clock, by)
         self.effect = FoldEffect(declared) if declared.kind is Kind.FOLD else TxEffect(declared)
         if isinstance(self.effect, TxEffect):
-            self.effect.careful = True
+            self.effect.manner = Manner.CAREFULLY
 
     @property
     def barred(self) -> dict[tuple[str, int], Exception]:

@@ -6,6 +6,8 @@ import logging
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from inorder.codecs.json import JsonCodec
 from inorder.core.event import Event
 from inorder.core.guard import Guard
@@ -21,6 +23,9 @@ from inorder.worker.effects import FoldEffect, TxEffect
 from inorder.worker.runner import BatchRunner
 from inorder.worker.settings import Settings
 from inorder.worker.worker import Loop, Runner
+
+TX_EVENTS = 2_000
+"""Most events in one transaction of a handler with `tx`: what it locks stays locked until all of them are through."""
 
 events_log = logging.getLogger("inorder.events")
 
@@ -82,8 +87,8 @@ class Assembled:
         source: Source,
         open_store: Callable[[], Store],
         clock: Clock | None = None,
-        on_poll: Callable[[], None] = lambda: None,
         witness: Witness | None = None,
+        on_poll: Callable[[], None] = lambda: None,
     ) -> None:
         self.clock = clock or SystemClock()
         self.control = open_store()
@@ -91,6 +96,9 @@ class Assembled:
         self.tally = self.control.tally(settings.worker)
         codec = JsonCodec(declared)
         witness = witness or witness_for(settings.worker)
+        limits = declared.limits
+        if declared.kind is Kind.TX:
+            limits = msgspec.structs.replace(limits, poll_events=min(limits.poll_events, TX_EVENTS))
 
         def make() -> tuple[Store, Batches]:
             store = self._registered(declared, open_store)
@@ -117,8 +125,8 @@ class Assembled:
                 codec.read,
             )
         else:
-            runner = BatchRunner(make, self.clock, declared.limits.poll_events)
-        self.loop = Loop(source, self.control, runner, codec, self.clock, declared.limits, on_poll)
+            runner = BatchRunner(make, self.clock, limits.poll_events)
+        self.loop = Loop(source, self.control, runner, codec, self.clock, limits, on_poll)
 
     @staticmethod
     def _registered(declared: Declaration, open_store: Callable[[], Store]) -> Store:

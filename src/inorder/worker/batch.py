@@ -6,7 +6,8 @@ While this thread waits for the store to commit, the poll loop decodes what come
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes, EntityRow, HeldRow
@@ -14,10 +15,10 @@ from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Slice
 from inorder.core.order import Outcome
 from inorder.core.planner import Planner
-from inorder.errors import Fenced, Mismatch, Poison
-from inorder.ports import Clock, Store
+from inorder.errors import Fenced, InorderError, Mismatch, Poison
+from inorder.ports import Clock, Store, Transaction
 from inorder.worker.cache import Cache
-from inorder.worker.effects import FoldEffect, Redo, StoreFailed, TxEffect
+from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
 from inorder.worker.job import Job
 from inorder.worker.timers import Timers
 
@@ -25,6 +26,9 @@ log = logging.getLogger("inorder.worker")
 
 HELD_AT_ONCE = 1000
 """Held events of one key read back at once. More of them follow in the next transaction."""
+
+MANY_FAILURES = 4
+"""Failing events of one batch that are found by redoing it. More of them are worth a savepoint for each event."""
 
 Witness = Callable[[Event, Outcome], None]
 
@@ -59,14 +63,26 @@ class Batches:
         left out. Raises `Unreachable` and `Outage` when nothing can be done at present; then nothing was written, and
         the call is to be repeated.
         """
+        if due and job.pieces and isinstance(self.effect, TxEffect):
+            # What failed before may fail again, which would undo and redo all that shares its transaction.
+            return self.run(Job(), due, fences) | self.run(job, [], fences)
         lost: dict[Partition, int] = {}
-        careful = False
+        manner, failures = Manner.TOGETHER, 0
+        named: list[tuple[str, int]] = []
         while True:
             try:
-                self._once(job, due, {p: f for p, f in fences.items() if p not in lost}, careful)
-            except Redo:
+                self._once(job, due, {p: f for p, f in fences.items() if p not in lost}, manner)
+            except Redo as redo:
                 self._forget(job, due)
-                careful = True
+                if manner is Manner.SINGLY and redo.event is not None:
+                    # Known by name: the others can go together once more, and this one fails without being tried.
+                    place = redo.event.key, redo.event.version
+                    self.effect.barred[place] = redo.error
+                    named.append(place)
+                    failures += 1
+                    manner = Manner.TOGETHER if failures < MANY_FAILURES else Manner.CAREFULLY
+                else:
+                    manner = Manner.SINGLY
             except Mismatch as error:
                 log.info("%s; read again", error)
                 self._forget(job, due)
@@ -81,17 +97,20 @@ class Batches:
                 if not isinstance(error.error, Mismatch):
                     raise error.error from error
             except BaseException:
+                # An outage too: what was barred because the handler said so is to be tried again.
                 self._cache.clear()
+                for place in named:
+                    self.effect.barred.pop(place, None)
                 raise
             else:
-                self.effect.barred.clear()
+                self.effect.written()
                 return lost
 
     def _forget(self, job: Job, due: list[str]) -> None:
         self._cache.drop(event.key for event in job.events)
         self._cache.drop(due)
 
-    def _once(self, job: Job, due: list[str], fences: dict[Partition, int], careful: bool) -> None:
+    def _once(self, job: Job, due: list[str], fences: dict[Partition, int], manner: Manner) -> None:
         now = self._clock.now()
         changes = Changes(self._tally, self._witness)
         self._cache.drop(self._cache.changed(due, now))
@@ -99,10 +118,10 @@ class Batches:
         waking = [entities[key] for key in due]
         fences = self._checked(job, waking, fences)
         if isinstance(self.effect, TxEffect):
-            self.effect.careful = careful
             with self._store.transaction() as tx:
-                self.effect.tx = tx
-                self._plan(job, entities, waking, changes, now)
+                self.effect.tx, self.effect.manner = tx, manner
+                with self._together(tx) if manner is Manner.TOGETHER else nullcontext():
+                    self._plan(job, entities, waking, changes, now)
                 if changes:
                     tx.write(self._rows(changes), changes, fences)
         else:
@@ -112,6 +131,17 @@ class Batches:
                 with self._store.transaction() as tx:
                     tx.write(rows, changes, fences)
         self.timers.note(changes.waits)
+
+    @contextmanager
+    def _together(self, tx: Transaction) -> Iterator[None]:
+        """Many events' statements without a wait between them. An error that comes late is no event's in particular."""
+        try:
+            with tx.together():
+                yield
+        except InorderError:
+            raise
+        except Exception as error:
+            raise Redo(None, error) from error
 
     def _plan(
         self,

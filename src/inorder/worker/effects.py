@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable
+from enum import Enum
 from typing import Any
 
 from inorder.codecs.payload import checker, decoder, encoder
@@ -16,8 +17,24 @@ from inorder.errors import Fenced, Mismatch, Unreachable
 from inorder.ports import Transaction
 
 
+class Manner(Enum):
+    """How the handlers of a batch share a transaction."""
+
+    TOGETHER = "together"
+    """Statements go out without waiting for each other: a failure may be anybody's."""
+    SINGLY = "singly"
+    """Each waits for its answer: a failure is the fault of the event that is being handled, and undoes the batch."""
+    CAREFULLY = "carefully"
+    """Each event has a savepoint: a failure undoes that event alone."""
+
+
 class Redo(Abort):
-    """A handler failed in a transaction that it shares with others: all of them are redone, each by itself."""
+    """A handler failed in a transaction that it shares with others, which are to be redone without it."""
+
+    def __init__(self, event: Event | None, error: Exception) -> None:
+        self.event = event
+        self.error = error
+        super().__init__(str(error))
 
 
 class StoreFailed(Abort):
@@ -57,13 +74,22 @@ class BatchEffect:
         self.function = declared.function
         self.finisher = Finisher() if declared.is_async else None
         self.barred: dict[tuple[str, int], Exception] = {}
+        self._refused: set[tuple[str, int]] = set()
         self.now_at: Event | None = None
         """The event whose handler is running: whoever watches can see that it hangs."""
 
     def bar(self, event: Event) -> None:
         """Raise what this event is barred with, if it is."""
-        if (event.key, event.version) in self.barred:
-            raise self.barred[event.key, event.version]
+        at = (event.key, event.version)
+        if at in self.barred:
+            self._refused.add(at)
+            raise self.barred[at]
+
+    def written(self) -> None:
+        """What barred events came to is in the store: they may be tried again."""
+        for at in self._refused:
+            self.barred.pop(at, None)
+        self._refused.clear()
 
 
 class FoldEffect(BatchEffect):
@@ -108,12 +134,12 @@ class FoldEffect(BatchEffect):
 
 
 class TxEffect(BatchEffect):
-    """A handler with `tx`. `careful` puts each event under a savepoint of its own; else a failure undoes the batch."""
+    """A handler with `tx`."""
 
     def __init__(self, declared: Declaration) -> None:
         super().__init__(declared)
         self.tx: Transaction | None = None
-        self.careful = False
+        self.manner = Manner.TOGETHER
 
     def loaded(self, entity: Entity) -> None:
         """Nothing: the state is in the user's own tables."""
@@ -130,7 +156,7 @@ class TxEffect(BatchEffect):
         tx = self.tx
         assert tx is not None
         try:
-            if self.careful:
+            if self.manner is Manner.CAREFULLY:
                 with tx.savepoint():
                     self._call(event, tx)
             else:
@@ -138,9 +164,9 @@ class TxEffect(BatchEffect):
         except (Fenced, Mismatch, Unreachable) as error:
             raise StoreFailed(error) from error
         except Exception as error:
-            if not self.careful:
-                raise Redo from error
-            raise
+            if self.manner is Manner.CAREFULLY:
+                raise
+            raise Redo(event, error) from error
 
     def undo(self, entity: Entity) -> None:
         """Nothing: the savepoint has undone what the handler wrote."""

@@ -58,6 +58,32 @@ def address(url: str) -> Address:
     return Address(make_conninfo("", **(defaults | given)), schema, f"postgresql://{place}")
 
 
+class Answer(psycopg.Cursor[Any]):
+    """A cursor that waits for its statement's answer when somebody looks at it.
+
+    psycopg's own does so for rows alone; in a pipeline its `rowcount` says -1 for whatever has not been answered yet,
+    and a handler that asks whether its UPDATE found a row would be told the wrong thing.
+    """
+
+    @property
+    def rowcount(self) -> int:
+        """Rows affected by the statement."""
+        self._fetch_pipeline()
+        return super().rowcount
+
+    @property
+    def description(self) -> list[psycopg.Column] | None:
+        """The columns of the answer, if it has rows."""
+        self._fetch_pipeline()
+        return super().description
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The server's own word for what it did."""
+        self._fetch_pipeline()
+        return super().statusmessage
+
+
 class Link(psycopg.Connection[Any]):
     """One connection. Lent to a handler, it does not commit or roll back."""
 
@@ -132,6 +158,7 @@ class Connections:
         session = secrets.randbits(63)
         try:
             link = Link.connect(self.at.conninfo, autocommit=True, application_name=label(session))
+            link.cursor_factory = Answer
         except psycopg.OperationalError as error:
             raise Unreachable(f"store {self.at.name}: no connection ({first_line(error)})") from error
         with theirs(self.at.name):

@@ -72,6 +72,25 @@ class PostgresTransaction(LetterWrites):
             with self._link.transaction():
                 yield
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Statements inside go out without waiting for one another; an error may come as late as the end."""
+        failure: BaseException | None = None
+        with theirs(self._name):
+            self._begin()
+            try:
+                with self._link.pipeline():
+                    # Kept back until the pipeline has ended, which would log what it makes of it as a second error.
+                    try:
+                        yield
+                    except BaseException as error:
+                        failure = error
+            except psycopg.Error:
+                if failure is None:
+                    raise
+            if failure is not None:
+                raise failure
+
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
         if self.over is not None:
