@@ -31,7 +31,7 @@ class KafkaHarness:
         self.topic = kafka.create_topic(f"topic-{unique}", partitions, **config)
         self._groups: set[str] = set()
         self._open: list[KafkaSource] = []
-        self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "linger.ms": 0, "acks": "all"})
+        self._producer = Producer({"log_level": 0, "bootstrap.servers": kafka.bootstrap, "linger.ms": 0, "acks": "all"})
 
     def group(self, name: str = "group") -> str:
         """The broker's name of a group of this test."""
@@ -56,10 +56,10 @@ class KafkaHarness:
         self.kafka.grow(self.topic, partitions)
 
     def kill(self, source: Source) -> None:
-        """librdkafka's handle is destroyed without the goodbye of `close`."""
+        """It is not polled any more, so it is out of the group when a session is over. (To destroy librdkafka's handle
+        without `close` sends no goodbye either, but now and then never returns.)"""
         assert isinstance(source, KafkaSource)
-        self._open.remove(source)
-        source._consumer = None  # type: ignore[assignment]
+        source._listener = None
 
     def silence(self, source: Source) -> None:
         pass  # who does not poll for `max.poll.interval.ms` is out

@@ -22,6 +22,10 @@ from inorder.sources.kafka_assignment import Assignment
 from inorder.sources.kafka_commits import Commits
 from inorder.sources.kafka_end import TopicEnd
 
+COMMIT_WAIT_S = 1.0
+"""How long to wait for the answer to a commit before the group's offsets are looked at."""
+LEAVE_WAIT_S = 5.0
+"""How long librdkafka may take to have its partitions revoked when the source is closed."""
 PAUSED_STEP_S = 0.05
 """How often a source whose partitions are all paused looks for a rebalance."""
 
@@ -34,6 +38,8 @@ _DEFAULTS: kafka_url.Settings = {
     "fetch.queue.backoff.ms": 5,
     "reconnect.backoff.max.ms": 2_000,
     "max.poll.interval.ms": 300_000,
+    # How long a request to a broker that hangs holds up a goodbye. librdkafka's own default is a minute.
+    "socket.timeout.ms": 10_000,
 }
 _OURS = "inorder commits what is settled, and nothing else"
 _FIXED: dict[str, tuple[str | int | bool, str]] = {
@@ -68,7 +74,6 @@ class KafkaSource:
         self._listener: Listener | None = None
         self._owned = Assignment(topic)
         self._commits = Commits(self._owned)
-        self._revoking = False
         self._closed = False
         self._torn = False
         self._expired = False
@@ -111,10 +116,19 @@ class KafkaSource:
         """Leave the group. Partitions are revoked first, which commits what is settled."""
         if not self._closed:
             self._closed = True
-            self._note_lateness()
+            self._leave()
             self._consumer.close()
             self._end.close()
             self._raise_kept()
+
+    def _leave(self) -> None:
+        # librdkafka's `close` leaves the group too, but never returns if a callback is waiting just then.
+        deadline = time.monotonic() + LEAVE_WAIT_S
+        self._consumer.unsubscribe()
+        while time.monotonic() < deadline:
+            self._consume(1_000, 0.01)
+            if not self._owned and not self._consumer.assignment():
+                break
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # librdkafka fetches nothing of these until `assign` is called here, so there are no earlier records.
@@ -134,10 +148,8 @@ class KafkaSource:
             return
         ours = self._owned.those(partition.partition for partition in partitions)
         _log.debug("revoked: %s", [owned.partition.number for owned in ours])
-        self._revoking = True
         self._tell("revoked", [owned.partition for owned in ours])
-        self._revoking = False
-        self._commits.send_and_wait(consumer, ours)
+        self._commits.send_refused(consumer, at_once=True)
         self._release(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -176,8 +188,6 @@ class KafkaSource:
         while True:
             taken = self._owned.take_aside(most)
             fresh = self._take(most - len(taken), 0.0 if taken else deadline)
-            if any(map(_error, fresh)):
-                fresh = [message for message in fresh if not self._failed(message)]
             if self._raised is not None:
                 self._owned.set_aside(taken, fresh)
                 self._raise_kept()
@@ -189,7 +199,7 @@ class KafkaSource:
                 # All of it is paused. To take more would only move librdkafka's queue into our memory.
                 time.sleep(min(PAUSED_STEP_S, remaining))
         self._halt_over_limit()
-        self._commits.send_again(self._consumer)
+        self._commits.send_refused(self._consumer, at_once=False)
         return slices
 
     def _take(self, most: int, deadline: float) -> list[Message]:
@@ -209,13 +219,16 @@ class KafkaSource:
     def _consume(self, most: int, timeout_s: float) -> list[Message]:
         self._note_lateness()
         try:
-            return self._consumer.consume(most, timeout_s)
+            messages = self._consumer.consume(most, timeout_s)
         except BaseException:
             # A signal handler raised: messages may be gone that librdkafka counts as given out.
             self._torn = True
             raise
         finally:
             self._polled_at = time.monotonic()
+        if any(map(_error, messages)):
+            return [message for message in messages if not self._failed(message)]
+        return messages
 
     def _note_lateness(self) -> None:
         # Who does not poll for too long is put out of the group. A revocation that waits meanwhile does not say so.
@@ -271,32 +284,34 @@ class KafkaSource:
     # commits
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Everything below each offset is settled. Does not wait, but for what is committed within `revoked`.
+        """Everything below each offset is settled. Does not wait; what is asked within `revoked` is in time.
 
         For partitions that are not ours (any more) it does nothing: others redo the work.
         """
-        changed = self._commits.ask(offsets)
-        if not self._revoking:
-            self._commits.send(self._consumer, changed)
+        self._commits.send(self._consumer, self._commits.ask(offsets))
 
     def at_end(self) -> bool:
         """Whether the whole group has committed everything up to the end of every partition."""
         if not all(owned.settled for owned in self._owned):
             return False
         self._pass_markers()
-        self._commits.send_and_wait(self._consumer, list(self._owned))
+        self._await_commits()
         return self._end.reached()
+
+    def _await_commits(self) -> None:
+        deadline = time.monotonic() + COMMIT_WAIT_S
+        while self._commits.unconfirmed and time.monotonic() < deadline:
+            self._owned.set_aside([], self._consume(1, 0.01))
 
     def _pass_markers(self) -> None:
         """Transaction markers take offsets too. Once everything before them is settled, so are they."""
+        free = [owned.partition for owned in self._owned if not self._owned.has_aside(owned.partition.number)]
         past = {}
-        for owned in self._owned:
-            if not self._owned.has_aside(owned.partition.number):
-                where = [TopicPartition(self.topic, owned.partition.number)]
-                position = self._consumer.position(where)[0].offset
-                if position >= 0 and position != owned.given:
-                    past[owned.partition] = owned.given = position
-        self._commits.ask(past)
+        for where in self._consumer.position([TopicPartition(*partition) for partition in free]):
+            owned = self._owned.get(where.partition)
+            if owned is not None and where.offset >= 0 and where.offset != owned.given:
+                past[owned.partition] = owned.given = where.offset
+        self.commit(past)
 
 
 def _settings(bootstrap: str, group: str, options: Mapping[str, str]) -> kafka_url.Settings:

@@ -30,7 +30,7 @@ _value: Callable[[Message], bytes | None] = Message.value
 class Owned:
     """One partition of ours."""
 
-    __slots__ = ("confirmed", "given", "partition", "requested")
+    __slots__ = ("confirmed", "given", "partition", "refused", "requested")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
@@ -40,16 +40,13 @@ class Owned:
         """The last offset the worker asked to commit."""
         self.confirmed: int | None = None
         """The last offset the broker confirmed."""
+        self.refused = False
+        """Whether the last commit was refused, and should be sent again."""
 
     @property
     def settled(self) -> bool:
         """Whether a commit was asked for of all that was given out."""
         return self.given is None or self.given == self.requested
-
-    @property
-    def unconfirmed(self) -> bool:
-        """Whether a commit was asked for that the broker has not confirmed."""
-        return self.requested is not None and self.requested != self.confirmed
 
 
 class Assignment:

@@ -46,42 +46,45 @@ class Commits:
         return changed
 
     def send(self, consumer: Consumer, changed: Sequence[Owned]) -> None:
-        """Commit what was asked for these, without waiting."""
+        """Commit what was asked for these, without waiting.
+
+        librdkafka lets a commit go before whatever follows it: giving partitions back, joining anew, leaving.
+        """
         if changed:
+            for owned in changed:
+                owned.refused = False
             try:
                 consumer.commit(offsets=_offsets(changed), asynchronous=True)
             except (KafkaException, RuntimeError) as error:
-                self._refuse(str(error))
+                self._refuse(changed, str(error))
 
-    def send_and_wait(self, consumer: Consumer, changed: Sequence[Owned]) -> None:
-        """Commit what was asked for these, unless it is known to be committed already."""
-        if waiting := [owned for owned in changed if owned.unconfirmed]:
-            try:
-                done = consumer.commit(offsets=_offsets(waiting), asynchronous=False)
-            except (KafkaException, RuntimeError) as error:
-                self._refuse(str(error))
-            else:
-                self.confirm(None, done or [])
-
-    def send_again(self, consumer: Consumer) -> None:
-        """Send what was refused once more, when it has rested."""
-        if self._retry_at and time.monotonic() >= self._retry_at:
+    def send_refused(self, consumer: Consumer, *, at_once: bool) -> None:
+        """Send what was refused once more: when it has rested, or at once because it is the last occasion."""
+        if self._retry_at and (at_once or time.monotonic() >= self._retry_at):
             self._retry_at = 0.0
-            self.send(consumer, [owned for owned in self._owned if owned.unconfirmed])
+            self.send(consumer, [owned for owned in self._owned if owned.refused])
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether an answer is missing for partitions of ours."""
+        return any(owned.requested not in {None, owned.confirmed} for owned in self._owned)
 
     def confirm(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """The broker's answer."""
         for partition in partitions:
             owned = self._owned.get(partition.partition)
             if refusal := partition.error or error:
-                self._refuse(f"{partition.topic}/{partition.partition}: {refusal.str()}")
+                current = owned is not None and owned.requested == partition.offset
+                self._refuse([owned] if owned and current else [], refusal.str())
             elif owned is not None:
                 owned.confirmed = partition.offset
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, changed: Sequence[Owned], why: str) -> None:
         self.refused += 1
-        self._retry_at = time.monotonic() + RETRY_S
-        _log.debug("commit refused: %s", what)
+        _log.debug("commit refused: %s", why)
+        for owned in changed:
+            owned.refused = True
+            self._retry_at = time.monotonic() + RETRY_S
 
 
 def _offsets(changed: Sequence[Owned]) -> list[TopicPartition]:
