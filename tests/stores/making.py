@@ -6,11 +6,15 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from inorder.core.changes import Changes, EntityRow, HeldRow, Letter, Reason
 from inorder.core.entity import Wait, Waiting
 from inorder.core.event import Partition, Record, fingerprint
-from inorder.core.order import Outcome
+from inorder.core.order import Order, Outcome
+from inorder.errors import InorderError
 from inorder.ports import Store
+from inorder.wiring import open_store
 
 HERE = Partition("orders", 0)
 THERE = Partition("orders", 1)
@@ -95,3 +99,17 @@ def is_empty(store: Any) -> bool:
         and not list(store.parked())
         and not store.due([HERE, THERE])
     )
+
+
+def opened(url: str) -> Any:
+    """A store as a worker opens it. It is for the caller to close."""
+    store = open_store(url, "orders")
+    store.register(Order.STRICT, 0)
+    return store
+
+
+def line_of(failure: pytest.ExceptionInfo[InorderError]) -> str:
+    """What the user is told: one line."""
+    text = str(failure.value)
+    assert "\n" not in text
+    return text

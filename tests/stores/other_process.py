@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import time
 from multiprocessing.connection import Connection
-from typing import Any
 
-from inorder.core.order import Order
 from inorder.errors import Mismatch
-from inorder.wiring import open_store
-from tests.stores.making import HERE, changes, gap, held, row
-
-
-def opened(url: str) -> Any:
-    store = open_store(url, "orders")
-    store.register(Order.STRICT, 0)
-    return store
+from tests.stores.making import HERE, changes, gap, held, opened, row
 
 
 def open_and_close(url: str, pipe: Connection) -> None:

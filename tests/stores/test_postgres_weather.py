@@ -3,58 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
 
-from inorder.core.order import Order
 from inorder.errors import InorderError, Mismatch, Unreachable, UsageError
 from inorder.stores.postgres import PostgresStore, connections, store
-from tests.services import Postgres
-from tests.stores.making import HERE, changes, row, versions, write
-from tests.stores.proxy import Wire
+from tests.stores.making import HERE, changes, line_of, opened, row, versions, write
 
 pytestmark = pytest.mark.postgres
-
-COMMIT = b"COMMIT\0"
-"""As it goes over the wire."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    """A server of these tests' own, to stop and start."""
-    with Postgres() as server:
-        with psycopg.connect(server.url, autocommit=True) as connection:
-            # Else it syncs every file of the database, one by one, whenever it recovers.
-            connection.execute("ALTER SYSTEM SET recovery_init_sync_method = 'syncfs'")
-        yield server
-
-
-@pytest.fixture
-def url(server: Postgres) -> Iterator[str]:
-    """The server's one database, where inorder's schema and all else is gone after the test."""
-    yield server.url
-    with psycopg.connect(server.url, autocommit=True) as connection:
-        connection.execute("SET default_transaction_read_only = off")
-        connection.execute("ALTER DATABASE postgres RESET default_transaction_read_only")
-        connection.execute('DROP SCHEMA IF EXISTS inorder, "Größe_1", public CASCADE')
-        connection.execute("CREATE SCHEMA public")
-
-
-def opened(url: str) -> PostgresStore:
-    made = PostgresStore(url, "orders")
-    made.register(Order.STRICT, 0)
-    return made
-
-
-def line_of(failure: pytest.ExceptionInfo[InorderError]) -> str:
-    text = str(failure.value)
-    assert "\n" not in text
-    return text
 
 
 @pytest.mark.parametrize(
@@ -88,123 +47,6 @@ def test_a_schema_of_the_users_choice(url: str) -> None:
         with psycopg.connect(url) as other:
             found = other.execute('SELECT key, state FROM "Größe_1".states').fetchall()
         assert found == [("a", {})]
-
-
-def test_a_restarted_server_is_found_again(server: Postgres, url: str) -> None:
-    with closing(opened(url)) as made:
-        write(made, [row("a", 0)])
-        server.stop_immediate()
-        with pytest.raises(Unreachable) as failure:
-            write(made, [row("a", 1)])
-        line_of(failure)
-        server.start()
-        write(made, [row("a", 1)])
-        assert versions(made) == {"a": 2}
-
-
-def test_a_server_that_stops_under_a_handler_is_an_outage(server: Postgres, url: str) -> None:
-    def stop_and_go_on(tx: Any) -> None:
-        tx.execute("SELECT 1")
-        server.stop_immediate()
-        with tx.savepoint():
-            tx.execute("SELECT 1")
-
-    with closing(opened(url)) as made:
-        try:
-            with pytest.raises(Unreachable) as failure, made.transaction() as tx:
-                stop_and_go_on(tx)
-        finally:
-            server.start()
-        line_of(failure)
-        write(made, [row("a", 0)])
-
-
-@pytest.mark.parametrize("linger", [False, True])
-@pytest.mark.parametrize("deliver", [False, True])
-def test_a_commit_whose_answer_is_lost_is_looked_up(url: str, deliver: bool, linger: bool) -> None:
-    with Wire(url) as wire, closing(opened(wire.url)) as made:
-        write(made, [row("a", 0)])
-        wire.cut_at(COMMIT, deliver=deliver, linger=linger)
-        if deliver:
-            write(made, [row("a", 1)])
-        else:
-            with pytest.raises(Unreachable, match="nothing was committed") as failure:
-                write(made, [row("a", 1)])
-            line_of(failure)
-        assert wire.cuts == 1
-        assert versions(made) == {"a": 2 if deliver else 1}
-        write(made, [row("a", 2 if deliver else 1)])
-
-
-@pytest.mark.parametrize("deliver", [False, True])
-def test_a_server_that_dies_in_a_commit_is_asked_when_it_is_back(server: Postgres, url: str, deliver: bool) -> None:
-    with Wire(url) as wire, closing(opened(wire.url)) as made:
-
-        def start_again() -> None:
-            wire.was_cut.wait()
-            time.sleep(0.5)
-            server.start()
-
-        write(made, [row("a", 0)])
-        starting = threading.Thread(target=start_again)
-        starting.start()
-        wire.on_cut = server.stop_immediate
-        wire.cut_at(COMMIT, deliver=deliver)
-        if deliver:
-            write(made, [row("a", 1)])
-        else:
-            with pytest.raises(Unreachable, match="nothing was committed"):
-                write(made, [row("a", 1)])
-        starting.join()
-        assert versions(made) == {"a": 2 if deliver else 1}
-
-
-def test_a_server_that_stays_away_leaves_the_outcome_open(
-    server: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "UNKNOWN_S", 0.5)
-    with Wire(url) as wire, closing(opened(wire.url)) as made:
-        wire.on_cut = server.stop_immediate
-        wire.cut_at(COMMIT, deliver=True)
-        with pytest.raises(Unreachable, match="is looked up later") as failure:
-            write(made, [row("a", 0)])
-        line_of(failure)
-        server.start()
-
-
-def test_writers_under_load_come_through_restarts(server: Postgres, url: str) -> None:
-    made = opened(url)
-    tally = made.tally("w")
-    stop = threading.Event()
-    done = [0] * 4
-    outages = [0] * 4
-
-    def advance(number: int) -> None:
-        while not stop.is_set():
-            rows = [row(f"{number}-{n:03d}", done[number]) for n in range(50)]
-            try:
-                write(made, rows, changes(tally, counts={"applied": 50}))
-                done[number] += 1
-            except Unreachable:
-                outages[number] += 1
-                time.sleep(0.05)
-
-    threads = [threading.Thread(target=advance, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for _ in range(2):
-        time.sleep(0.7)
-        server.stop_immediate()
-        time.sleep(0.2)
-        server.start()
-    time.sleep(0.7)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert sum(outages) > 0
-    assert versions(made) == {f"{number}-{n:03d}": done[number] for number in range(4) for n in range(50)}
-    assert made.counts() == {"applied": 50 * sum(done)}
-    made.close()
 
 
 def test_a_lock_that_lasts_is_an_outage(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,3 +181,16 @@ def test_many_threads_write_at_once(url: str) -> None:
             thread.join()
         assert versions(made) == {f"k{number}": 5 for number in range(6)}
         assert made.counts() == {"applied": 30}
+
+
+def test_a_handler_that_hides_a_failed_statement_is_told(url: str) -> None:
+    def swallow(tx: Any) -> None:
+        tx.execute("CREATE TABLE effects (n int)")
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            tx.execute("SELECT * FROM no_such_table")
+
+    with closing(opened(url)) as made:
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction), made.transaction() as tx:
+            swallow(tx)
+        with made.transaction() as tx:
+            tx.execute("CREATE TABLE effects (n int)")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from inorder.core.order import Order
-from inorder.errors import InorderError, Unreachable, UsageError
+from inorder.errors import Unreachable, UsageError
 from inorder.stores.sqlite import SqliteStore, weather
-from tests.stores.making import changes, held, row, versions, write
+from tests.stores.making import changes, held, line_of, row, versions, write
 
 LARGE = b"x" * 100_000
 
@@ -28,12 +28,6 @@ def store(file: Path) -> Iterator[SqliteStore]:
     with closing(SqliteStore(str(file), "orders")) as store:
         store.register(Order.STRICT, 0)
         yield store
-
-
-def line_of(failure: pytest.ExceptionInfo[InorderError]) -> str:
-    text = str(failure.value)
-    assert "\n" not in text
-    return text
 
 
 def fill(store: SqliteStore) -> None:
