@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from inorder.errors import Unreachable
+
 log = logging.getLogger("inorder.replay")
 
 CATCH_UP_S = 0.25
@@ -59,14 +61,25 @@ class Pace:
                 return 0
             return taken
 
+    def _why(self) -> str | None:
+        """Why to stand still, if there is a reason. A lag that nobody knows is one."""
+        assert self._lag is not None
+        try:
+            behind = self._lag()
+        except Unreachable as error:
+            return str(error)
+        if behind <= self._max_lag:
+            return None
+        return f"the live stream is {behind:,} events behind, the limit is {self._max_lag:,}"
+
     def _yield(self) -> None:
         """Stand still while the live stream lags."""
         if self._lag is None or time.monotonic() - self._lag_asked < LAG_EVERY_S:
             return
         began, told = time.monotonic(), False
-        while (behind := self._lag()) > self._max_lag:
+        while (why := self._why()) is not None:
             if not told:
-                log.warning("paused: the live stream is %d events behind, the limit is %d", behind, self._max_lag)
+                log.warning("paused: %s", why)
                 told = True
             if self._stop.wait(LAG_EVERY_S):
                 return

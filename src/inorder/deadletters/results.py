@@ -48,6 +48,20 @@ MEANING = {
     Result.BUSY: "its key is just being retried, or another replay has it",
 }
 
+FORECAST = {
+    Result.APPLIED: "would take effect",
+    Result.DUPLICATE: "have taken effect already",
+    Result.STALE: "no longer needed: newer events have made them superfluous; they would not be applied",
+    Result.RESOLVED: "dealt with in the meantime",
+    Result.FAILED: "would fail again; their keys would stay parked",
+    Result.UNREADABLE: "no event can be read from them",
+    Result.GAP: "still behind a gap: events before them are missing",
+    Result.BEHIND: "behind a letter of their key that would fail",
+    Result.CONFLICT: "another event has their version",
+    Result.LATE: "an operator skipped their version",
+    Result.BUSY: "their key is just being retried, or replayed by somebody else",
+}
+
 _SUM = {
     Result.APPLIED: "applied",
     Result.DUPLICATE: "duplicate",
