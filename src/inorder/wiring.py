@@ -13,6 +13,10 @@ _SOURCES = {
     "embedded": ("inorder.sources.embedded", "EmbeddedSource"),
     "kafka": ("inorder.sources.kafka", "KafkaSource"),
 }
+_LAGS = {
+    "embedded": ("inorder.sources.embedded_lag", "EmbeddedLag"),
+    "kafka": ("inorder.sources.kafka_lag", "KafkaLag"),
+}
 _SINKS = {
     "embedded": ("inorder.producing.embedded", "EmbeddedSink"),
     "kafka": ("inorder.producing.kafka", "KafkaSink"),
@@ -40,6 +44,11 @@ def open_source(url: str, group: str) -> Source:
         return _adapter(_FILE)(unquote(urlsplit(url).path) if scheme else url)  # type: ignore[no-any-return]
     source: Source = _adapter(_known(_SOURCES, scheme, url, "source")).from_url(url, group)
     return source
+
+
+def open_lag(url: str, group: str) -> Any:
+    """Call it for how many records a group is behind on the source that `url` names. To be closed."""
+    return _adapter(_known(_LAGS, _scheme(url), url, "live stream")).from_url(url, group)
 
 
 def is_one_reader(url: str) -> bool:

@@ -28,6 +28,9 @@ Results go to standard output, progress and logs to standard error.
 --debug shows the traceback of a failure.
 """
 
+asked: Sequence[str] = ()
+"""What the command was given, for those of its parts that are loaded late."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code. `arguments` are those of the process unless given."""
@@ -63,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    global asked  # noqa: PLW0603  # one command a process
+    asked = arguments
     from inorder.cli.failing import complain
 
     if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
