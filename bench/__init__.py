@@ -1,0 +1,1 @@
+"""Measures inorder against the limits of the same machine, in one run: `make bench`, and docs/performance.md."""

@@ -1,37 +1,52 @@
-"""The events that the benches send: accounts' entries, with a seed, a skew, disorder and duplicates."""
+"""The events that the benches send: accounts' entries, with a seed, a skew, disorder and duplicates.
+
+Made one by one, so that ten million of them need no room; what is kept is the truth to compare final states with.
+"""
 
 from __future__ import annotations
 
+import heapq
 import random
+from array import array
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 import msgspec
 
+APART = 500
+"""At most how many deliveries after the first one a duplicate comes."""
+_PLAIN_BYTES = 100
+"""About how long an entry without a text is, as JSON."""
+
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
-    """What a topic is filled with. `disorder` and `duplicates` are shares of the events, from 0 to 1."""
+    """What a topic is filled with.
+
+    `disorder` is the share of the events that come after their own successor, wherever in the stream that is, and
+    `duplicates` the share that comes twice; both from 0 to 1, disorder up to 0.5. With `zipf` 0, every entity has the
+    same number of events, in random order; else the entity of rank r has a share in proportion to 1 / r ** zipf.
+    """
 
     events: int = 200_000
     keys: int = 10_000
     zipf: float = 0.0
     disorder: float = 0.0
     duplicates: float = 0.0
-    payload_bytes: int = 100
+    payload_bytes: int = _PLAIN_BYTES
     partitions: int = 8
     seed: int = 7
 
     @property
     def topic(self) -> str:
         """A topic name that says what is in it."""
-        parts = (self.events, self.keys, self.zipf, self.disorder, self.duplicates, self.payload_bytes, self.partitions)
-        return "bench-" + "-".join(f"{part:g}" for part in parts)
+        return "bench-" + "-".join(f"{part:.9g}" for part in msgspec.structs.astuple(self))
 
 
 class Entry(msgspec.Struct):
-    """One debit or credit."""
+    """One debit or credit. Its JSON is what the peers read too."""
 
     id: str
-    account: str
+    entity: str
     version: int
     amount: int
 
@@ -42,29 +57,90 @@ class Padded(Entry):
     text: str
 
 
-REACH = 500
-"""How many events later an event may come that is out of order, or comes again."""
+class Truth:
+    """Every entity's last version and balance, and what the stream of deliveries is like."""
+
+    def __init__(self, keys: int) -> None:
+        self.versions = array("q", bytes(8 * keys))
+        self.totals = array("q", bytes(8 * keys))
+        self.deliveries = 0
+        self.late = 0
+        """Deliveries that came after their own successor."""
+        self.repeated = 0
+
+    @property
+    def busiest(self) -> int:
+        """How many events the busiest entity has."""
+        return max(self.versions)
+
+    @property
+    def events(self) -> int:
+        """How many different events there are."""
+        return sum(self.versions)
+
+    def wrong(self, found: Iterable[tuple[str, int, int | None]]) -> int:
+        """How many entities are not as they should be. `found` has key, version and, where it is kept, balance."""
+        missing = sum(version > 0 for version in self.versions)
+        wrong = 0
+        for key, version, total in found:
+            number = int(key.rpartition("-")[2])
+            missing -= 1
+            wrong += version != self.versions[number] or total not in (None, self.totals[number])
+        return wrong + abs(missing)
 
 
-def entries(work: Workload) -> list[Entry]:
-    """The deliveries of a workload, in order of arrival."""
+def deliveries(work: Workload, truth: Truth) -> Iterator[Entry]:
+    """The deliveries of a workload in order of arrival. `truth` is complete when they have all been taken."""
+    rng = random.Random(work.seed + 1)
+    # To have a share f come late where nothing may be overtaken twice, f / (1 - f) of the rest must be chosen.
+    late_chance = work.disorder / (1 - work.disorder)
+    waiting: dict[str, Entry] = {}
+    again: list[tuple[int, int, Entry]] = []
+    for at, entry in enumerate(_events(work, truth)):
+        overtaken = waiting.pop(entry.entity, None)
+        if overtaken is None and late_chance and rng.random() < late_chance:
+            waiting[entry.entity] = entry
+        else:
+            yield entry
+            truth.deliveries += 1
+            if overtaken is not None:
+                yield overtaken
+                truth.deliveries += 1
+                truth.late += 1
+        if work.duplicates and rng.random() < work.duplicates:
+            heapq.heappush(again, (at + rng.randint(1, APART), at, entry))
+        while again and again[0][0] <= at:
+            yield _repeat(again, truth)
+    for entry in waiting.values():
+        truth.deliveries += 1
+        yield entry
+    while again:
+        yield _repeat(again, truth)
+
+
+def _repeat(again: list[tuple[int, int, Entry]], truth: Truth) -> Entry:
+    truth.deliveries += 1
+    truth.repeated += 1
+    return heapq.heappop(again)[2]
+
+
+def _events(work: Workload, truth: Truth) -> Iterator[Entry]:
+    """Every event once, those of each entity in the order of their versions."""
     rng = random.Random(work.seed)
+    padding = "x" * max(0, work.payload_bytes - _PLAIN_BYTES)
+    versions, totals = truth.versions, truth.totals
+    for owner in _owners(work, rng):
+        versions[owner] += 1
+        amount = rng.randint(-10_000, 10_000)
+        totals[owner] += amount
+        known = (f"{rng.getrandbits(128):032x}", f"account-{owner:07d}", versions[owner], amount)
+        yield Padded(*known, padding) if padding else Entry(*known)
+
+
+def _owners(work: Workload, rng: random.Random) -> array[int]:
     if work.zipf:
         weights = list(accumulate(1 / (rank + 1) ** work.zipf for rank in range(work.keys)))
-        owners = rng.choices(range(work.keys), cum_weights=weights, k=work.events)
-    else:
-        owners = [i % work.keys for i in range(work.events)]
-        rng.shuffle(owners)
-    versions = [0] * work.keys
-    places: list[tuple[float, Entry]] = []
-    padding = "x" * max(0, work.payload_bytes - 110)
-    for at, owner in enumerate(owners):
-        versions[owner] += 1
-        known = (f"{rng.getrandbits(128):032x}", f"account-{owner:07d}", versions[owner], rng.randint(-10_000, 10_000))
-        entry = Padded(*known, padding) if padding else Entry(*known)
-        late = rng.random() < work.disorder
-        places.append((at + (rng.randint(1, REACH) if late else 0), entry))
-        if rng.random() < work.duplicates:
-            places.append((at + rng.randint(1, REACH), entry))
-    places.sort(key=lambda place: place[0])
-    return [entry for _, entry in places]
+        return array("L", rng.choices(range(work.keys), cum_weights=weights, k=work.events))
+    owners = array("L", (number % work.keys for number in range(work.events)))
+    rng.shuffle(owners)
+    return owners

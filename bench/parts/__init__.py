@@ -1,0 +1,1 @@
+"""The parts of `make bench`: each compares some arms, and says what the numbers mean."""

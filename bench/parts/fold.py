@@ -1,0 +1,123 @@
+"""Folds: the library beside the bare limit of the database at the same batch size, and beside one by one."""
+
+from __future__ import annotations
+
+from bench.measure import Arm, Bench
+from bench.parts.common import STORES, columns, stored, times
+from bench.results import Figure, Part, Sample, Table, ratio
+from bench.topics import Topic
+
+BATCHES = (1_000, 10_000)
+DISORDER = {"disorder": 0.2, "duplicates": 0.1}
+ORDERLY_GOAL = {"postgres": 0.70, "sqlite": 0.60}
+DISORDERED_GOAL = {"postgres": 0.55}
+NAIVE_GOAL = 60
+
+Found = dict[str, list[Sample]]
+
+
+def run(bench: Bench) -> Part:
+    """Orderly input, then the same events with 20 % of them late and 10 % twice."""
+    size = {"events": bench.pick(100_000, 200_000)}
+    orderly, disordered = bench.topic(**size), bench.topic(**size, **DISORDER)
+    found = bench.compare([*_limits(bench, orderly), *_pairs(bench, orderly, "orderly"), *_naive(bench, orderly)])
+    found |= bench.compare(_pairs(bench, disordered, "disordered"))
+    tables = [_orderly(found, orderly), _disordered(found, disordered)]
+    return bench.part("fold", tables, _figures(found), found)
+
+
+def _limits(bench: Bench, topic: Topic) -> list[Arm]:
+    return [
+        Arm(label="consume only", program="consume", topic=topic),
+        Arm(label="consume and decode", program="decode", topic=topic),
+    ]
+
+
+def _naive(bench: Bench, topic: Topic) -> list[Arm]:
+    events = bench.pick(2_000, 10_000)
+    return [
+        Arm(label=_label("naive", store, 1), program=f"naive-{store}", topic=topic, store=store, events=events)
+        for store in STORES
+    ]
+
+
+def _pairs(bench: Bench, topic: Topic, order: str) -> list[Arm]:
+    """The bare limit and the library, for each store and batch size. A quick run leaves some out."""
+    return [
+        Arm(
+            label=_label(program, store, batch, order),
+            program=f"bare-{store}" if program == "bare" else "inorder",
+            topic=topic,
+            store=store,
+            options={"batch": batch},
+        )
+        for store in STORES
+        for batch in BATCHES
+        for program in ("bare", "inorder")
+        if not bench.quick or (batch == BATCHES[-1] and (order == "orderly" or store == "postgres"))
+    ]
+
+
+def _label(program: str, store: str, batch: int, order: str = "orderly") -> str:
+    suffix = "" if order == "orderly" else f", {order}"
+    return f"{program}, {STORES[store]}, {batch:,} a batch{suffix}"
+
+
+def _orderly(found: Found, topic: Topic) -> Table:
+    rows = [stored(label, found[label], "", "", "") for label in ("consume only", "consume and decode")]
+    for store, name in STORES.items():
+        naive = found[_label("naive", store, 1)]
+        for batch in BATCHES:
+            rows += _pair(found, store, batch, "orderly", naive)
+        rows.append(stored(f"one by one, {name}", naive, store, "", ""))
+    return Table(
+        title="fold, strict, orderly input",
+        columns=columns("of the bare limit", "times one by one"),
+        rows=rows,
+        note=f"{topic.deliveries:,} deliveries of {topic.work.keys:,} entities. One by one: the first of them, each "
+        "with a guarded statement that is a transaction.",
+    )
+
+
+def _disordered(found: Found, topic: Topic) -> Table:
+    rows = []
+    for store in STORES:
+        for batch in BATCHES:
+            rows += _pair(found, store, batch, "disordered")
+    truth = topic.truth
+    late, repeated = truth.late / truth.events, truth.repeated / truth.events
+    return Table(
+        title="fold, strict, 20 % disorder and 10 % duplicates",
+        columns=columns("of the bare limit", "wrong states"),
+        rows=rows,
+        note=f"{topic.deliveries:,} deliveries of {truth.events:,} events: {late:.1%} came after their own successor, "
+        f"{repeated:.1%} came twice. The bare upsert has no guard: it is as fast as ever, and wrong.",
+    )
+
+
+def _pair(found: Found, store: str, batch: int, order: str, naive: list[Sample] | None = None) -> list[list[str]]:
+    """The rows of the bare limit and of the library, if they were run."""
+    bare, ours = (_label(program, store, batch, order) for program in ("bare", "inorder"))
+    if ours not in found:
+        return []
+    name = f"{STORES[store]}, {batch:,} a batch"
+    rows = []
+    for arm, title in ((bare, "bare upsert"), (ours, "inorder fold")):
+        share = times(found[arm], found[bare]) if arm == ours else ""
+        last = f"{found[arm][0].wrong:,}" if naive is None else times(found[arm], naive)
+        rows.append(stored(f"{title}, {name}", found[arm], store, share, last))
+    return rows
+
+
+def _figures(found: Found) -> list[Figure]:
+    figures = []
+    for order, goals in (("orderly", ORDERLY_GOAL), ("disordered", DISORDERED_GOAL)):
+        for store, goal in goals.items():
+            for batch in BATCHES:
+                bare, ours = (_label(program, store, batch, order) for program in ("bare", "inorder"))
+                if ours in found:
+                    what = f"fold, {STORES[store]}, {order}, {batch:,} a batch, of the bare limit"
+                    figures.append(Figure(what=what, goal=goal, found=ratio(found[ours], found[bare])))
+    ours, naive = _label("inorder", "postgres", BATCHES[-1]), _label("naive", "postgres", 1)
+    what = "fold, PostgreSQL, orderly, against one event a transaction"
+    return [*figures, Figure(what=what, goal=NAIVE_GOAL, found=ratio(found[ours], found[naive]))]
