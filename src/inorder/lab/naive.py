@@ -53,9 +53,8 @@ class Bank:
 
     def post(self, entry: Entry, signs: Mapping[str, int]) -> int:
         """Let the entry take effect, now. Returns the balance."""
-        balance: int = self._connection.execute(_POST, (signs[entry.kind] * entry.amount, entry.account)).fetchall()[0][
-            0
-        ]
+        posted = self._connection.execute(_POST, (signs[entry.kind] * entry.amount, entry.account))
+        balance: int = posted.fetchall()[0][0]
         return balance
 
     def bury(self, raw: bytes) -> None:
@@ -103,16 +102,17 @@ class NaiveConsumer:
     def _work(self, piece: Slice) -> None:
         if self._fates.due(Class.FREEZE):
             self._fates.meet(Class.FREEZE)
+        decisions: list[Decision] = []
         for index, raw in enumerate(piece.values):
             assert raw is not None
             place = piece.partition.number, piece.offset(index)
             try:
                 balance = self._bank.post(_decode(raw), self._signs)
-                decision = Decision(*place, "applied", now(), balance=balance)
+                decisions.append(Decision(*place, "applied", now(), balance=balance))
             except KeyError:
                 self._bank.bury(raw)
-                decision = Decision(*place, "dead_lettered", now())
-            self._log.write([Decided(decision.at, [decision])])
+                decisions.append(Decision(*place, "dead_lettered", now()))
+        self._log.write([Decided(now(), decisions)])
         if self._fates.due(Class.KILL):
             self._fates.meet(Class.KILL)
         self._source.commit({piece.partition: piece.next_offset})
