@@ -80,6 +80,11 @@ class LetterReads(ABC):
         rows = self._select("edit_last", letter=letter)
         return (rows[0][0], bytes(rows[0][1])) if rows else None
 
+    def exported(self, destination: str) -> int:
+        """The last letter that was copied there; 0 if none was."""
+        rows = self._select("export_at", destination=destination)
+        return int(rows[0][0]) if rows else 0
+
     def plans(self, most: int = PAGE) -> list[PlanRow]:
         """Replay plans, newest first."""
         return [to_plan(row) for row in self._select("plans", most=most)]

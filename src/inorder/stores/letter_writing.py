@@ -11,8 +11,30 @@ from typing import Any
 
 import msgspec
 
+from inorder.core.changes import Letter
 from inorder.stores.letter_rows import AuditRow, PlanLetter, PlanRow
-from inorder.stores.rows import Row
+from inorder.stores.rows import Row, from_letter
+
+_COLUMNS = [
+    "tally",
+    "print",
+    "reason",
+    "detail",
+    "key",
+    "version",
+    "event_id",
+    "error",
+    "attempts",
+    "first_at",
+    "last_at",
+    "topic",
+    "partition",
+    "offset",
+    "raw_key",
+    "raw_value",
+    "headers",
+    "timestamp_ms",
+]
 
 
 class LetterWrites(ABC):
@@ -33,6 +55,15 @@ class LetterWrites(ABC):
     def letter_failed(self, number: int, detail: str, error: str | None, at: float) -> bool:
         """An open letter was tried once more, in vain. False: it is not open."""
         return self._run("letter_failed", [{"id": number, "detail": detail, "error": error, "at": at}])[0] == 1
+
+    def import_letter(self, letter: Letter, tally: int) -> bool:
+        """Take over a dead letter that others wrote. False: the store has it already, and nothing is changed."""
+        values = dict(zip(_COLUMNS, from_letter(letter, tally)[: len(_COLUMNS)], strict=True))
+        return bool(self._run("letter_import", [values])[1])
+
+    def set_exported(self, destination: str, letter: int) -> None:
+        """Letters up to this one have been copied there."""
+        self._run("export_set", [{"destination": destination, "letter": letter}])
 
     def add_edit(self, letter: int, value: bytes, actor: str, reason: str, at: float) -> int:
         """Put a payload in place of a letter's own, which is kept. Returns the edit's number."""

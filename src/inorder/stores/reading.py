@@ -44,10 +44,9 @@ class Reads(LetterReads):
             page = self._select("states_next", after=page[-1][0], most=PAGE)
 
     def letters(
-        self, status: str | None = None, reason: str | None = None, key: str | None = None
+        self, status: str | None = None, reason: str | None = None, key: str | None = None, after: int = 0
     ) -> Iterator[LetterRow]:
         """Dead letters, oldest first, or those of one status (open, resolved, skipped), reason or key."""
-        after = 0
         while page := self._select("letters", after=after, status=status, reason=reason, key=key, most=PAGE):
             yield from map(to_letter, page)
             after = page[-1][0]

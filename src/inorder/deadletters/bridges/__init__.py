@@ -1,0 +1,1 @@
+"""Bridges to the dead-letter topics of others. Nothing here replays anything."""
