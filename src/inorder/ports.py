@@ -82,6 +82,10 @@ class Transaction(Protocol):
     def together(self) -> AbstractContextManager[None]:
         """Statements inside may go out without waiting for one another; an error may come as late as the end."""
 
+    @property
+    def spoiled(self) -> bool:
+        """Whether a statement failed and took the transaction with it: nothing more can be done in it."""
+
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
 

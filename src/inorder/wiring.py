@@ -34,7 +34,7 @@ _STORES = {
     "postgresql": ("inorder.stores.postgres", "PostgresStore"),
 }
 _FILE = ("inorder.sources.file", "FileSource")
-_EXTRAS = {"confluent_kafka": "kafka", "boto3": "sqs", "psycopg": "postgres", "psycopg_pool": "postgres"}
+_EXTRAS = {"confluent_kafka": "kafka", "psycopg": "postgres"}
 
 
 def open_source(url: str, group: str) -> Source:

@@ -161,6 +161,8 @@ class TxEffect(BatchEffect):
                     self._call(event, tx)
             else:
                 self._call(event, tx)
+                if self.manner is Manner.SINGLY and tx.spoiled:
+                    raise RuntimeError("a statement failed, and the handler went on as if it had not")
         except (Fenced, Mismatch, Unreachable) as error:
             raise StoreFailed(error) from error
         except Exception as error:

@@ -36,6 +36,7 @@ class LaneRunner:
         self._inbox: deque[Job] = deque()
         self._under_way: dict[Unit, Slice] = {}
         self._fences: dict[Partition, int] = {}
+        self._owned: deque[tuple[dict[Partition, int], dict[str, Waiting]]] = deque()
         self._settled: deque[Unit] = deque()
         self._lost: dict[Partition, int] = {}
         self._failure: BaseException | None = None
@@ -67,7 +68,8 @@ class LaneRunner:
     def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting] | None = None) -> None:
         """The partitions that are ours now, and how keys of new ones wait."""
         self._fences = dict(fences)
-        self._loop.call_soon_threadsafe(self._work.own, dict(fences), dict(due or {}))
+        self._owned.append((dict(fences), dict(due or {})))
+        self._loop.call_soon_threadsafe(self._take_over, self._work)
 
     def settled(self) -> list[Unit]:
         """What has been settled since the last call. Raises what the lanes died of."""
@@ -89,7 +91,7 @@ class LaneRunner:
 
     def busy(self) -> bool:
         """Whether anything is queued, running or not committed, or an event waits for its retry."""
-        return bool(self._inbox or self._settled or self._work.busy)
+        return bool(self._inbox or self._owned or self._settled or self._work.busy)
 
     def drop(self, partitions: set[Partition], timeout_s: float) -> bool:
         """Forget what is queued of these partitions, and wait for what runs. Returns whether it ended in time."""
@@ -124,6 +126,7 @@ class LaneRunner:
         loop.call_soon_threadsafe(loop.stop)
         self._asked_at = None
         self._inbox.clear()
+        self._owned.clear()
         self._start()
         self._work.bar(event, HandlerTimeout(f"ran for more than {limit_s:g} s"))
         job = Job()
@@ -151,6 +154,11 @@ class LaneRunner:
         except TimeoutError:
             return False
         return True
+
+    def _take_over(self, work: LaneWork) -> None:
+        if work is self._work and self._owned:
+            work.own(*self._owned[0])
+            self._owned.popleft()
 
     def _take_in(self, work: LaneWork) -> None:
         if work is self._work and self._inbox:

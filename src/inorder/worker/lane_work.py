@@ -75,6 +75,7 @@ class LaneWork:
         self._commits = 0
         self._paused_s = 0.0
         self._stopping = False
+        self._ringing = False
         self._alarm: asyncio.TimerHandle | None = None
         self.on_settled: Callable[[list[Unit]], None] = lambda units: None
         self.on_lost: Callable[[Mapping[Partition, int]], None] = lambda fences: None
@@ -88,7 +89,7 @@ class LaneWork:
     @property
     def busy(self) -> bool:
         """Whether anything is queued, running or not committed, or an event waits for its retry. From any thread."""
-        running = self._lanes.queued or self._calls.running or self._tasks or self._committing
+        running = self._lanes.queued or self._calls.running or self._tasks or self._committing or self._ringing
         return bool(running or self._groups.now.changes or self._timers.urgent or self._draining)
 
     # Taking in.
@@ -271,12 +272,14 @@ class LaneWork:
 
     def _ring(self) -> None:
         self._alarm = None
+        self._ringing = True
         keys = [key for key in self._timers.take(self._clock.now()) if key not in self._draining]
         for key in keys:
             self._draining[key] = 0
         self._forget_changed(keys)
         if keys and not self._stopping:
             self._spawn(self._wake(keys))
+        self._ringing = False
         self._note_waits({})
 
     async def _wake(self, keys: list[str]) -> None:

@@ -91,6 +91,11 @@ class PostgresTransaction(LetterWrites):
             if failure is not None:
                 raise failure
 
+    @property
+    def spoiled(self) -> bool:
+        """Whether a statement failed: the server then refuses all others until the transaction is rolled back."""
+        return self._link.info.transaction_status is TransactionStatus.INERROR
+
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
         if self.over is not None:

@@ -47,7 +47,8 @@ def first_line(error: BaseException) -> str:
 
 def outage(error: BaseException, name: str) -> InorderError | None:
     """What to raise instead if the store itself is in trouble, whoever ran the statement."""
-    if not isinstance(error, psycopg.Error):
+    if not isinstance(error, psycopg.Error) or isinstance(error, psycopg.errors.PipelineAborted):
+        # An aborted pipeline is an OperationalError too, and says only that an earlier statement of it failed.
         return None
     state = error.sqlstate
     if state in _CLASHES:

@@ -70,6 +70,11 @@ class SqliteTransaction(LetterWrites):
         """Statements inside need not wait for one another: here they never have to."""
         return nullcontext()
 
+    @property
+    def spoiled(self) -> bool:
+        """Whether an error has rolled the transaction back (a full disk does)."""
+        return not self._connection.in_transaction
+
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
         with ours(self._path):
