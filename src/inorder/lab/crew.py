@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,9 +18,10 @@ import msgspec
 from inorder.errors import InorderError
 from inorder.lab.disorder import Class
 from inorder.lab.fates import Board, Met, met
+from inorder.lab.runlog import now
 from inorder.lab.worker import Assignment
 
-THAW_S = 5.0
+THAW_S = 8.0
 """Longest time that a worker stands still, if nobody takes its partitions over."""
 
 
@@ -39,7 +39,6 @@ class Crew:
         self._board = Board(self._folder, self.name)
         self._processes: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
         self._closing = False
-        self._froze_at = 0.0
         self._thawed = False
 
     def start(self) -> None:
@@ -49,7 +48,7 @@ class Crew:
 
     def owns(self, partitions: int) -> bool:
         """Whether so many partitions have an owner."""
-        return len(set().union(*self._board.owners().values())) == partitions
+        return len(set().union(*(posted.partitions for posted in self._board.owners().values()))) == partitions
 
     def look(self) -> None:
         """See to those that died or stand still. Call it often. Raises `InorderError` when one fails."""
@@ -114,17 +113,17 @@ class Crew:
         if self.frozen is None:
             self.frozen = met(self._folder, self.name, Class.FREEZE)
             if self.frozen is not None:
-                self._froze_at = time.monotonic()
                 self._tell(f"{self.name}: worker {self.frozen.worker} stands still")
                 self._start(str(self._workers + 1), 1)
             return
-        me = self.frozen.worker, self.frozen.life
-        owners = self._board.owners()
-        others = set().union(*(owners.get(who, set()) for who in self._processes if who != me))
-        if others >= set(self.frozen.partitions) or time.monotonic() - self._froze_at > THAW_S:
-            os.kill(self.frozen.pid, signal.SIGCONT)
+        frozen, taken = self.frozen, set[int]()
+        for who, posted in self._board.owners().items():
+            if who in self._processes and who != (frozen.worker, frozen.life) and posted.at > frozen.at:
+                taken |= posted.partitions
+        if taken >= set(frozen.partitions) or now() - frozen.at > THAW_S:
+            os.kill(frozen.pid, signal.SIGCONT)
             self._thawed = True
-            self._tell(f"{self.name}: worker {self.frozen.worker} goes on, a zombie")
+            self._tell(f"{self.name}: worker {frozen.worker} goes on, a zombie")
 
     def _last_words(self, worker: str) -> str:
         lines = (self._folder / f"{self.name}-{worker}.err").read_text(errors="replace").strip().splitlines()

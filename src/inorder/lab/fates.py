@@ -15,17 +15,27 @@ from pathlib import Path
 import msgspec
 
 from inorder.lab.disorder import Class
+from inorder.lab.runlog import now
 
 _SIGNALS = {Class.KILL: signal.SIGKILL, Class.FREEZE: signal.SIGSTOP}
 
 
 class Met(msgspec.Struct, frozen=True):
-    """A fate has met this process. `partitions` are those it had."""
+    """A fate has met this process, at this time. `partitions` are those it had."""
+
+    at: float
 
     worker: str
     life: int
     pid: int
     partitions: list[int]
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """What a process said it has, and when."""
+
+    at: float
+    partitions: set[int]
 
 
 class Board:
@@ -37,14 +47,15 @@ class Board:
 
     def post(self, worker: str, life: int, partitions: Iterable[int]) -> None:
         """This process has these partitions now."""
-        _put(self._folder / f"{self._crew}-{worker}-{life}.has", msgspec.json.encode(sorted(partitions)))
+        posted = Posted(now(), set(partitions))
+        _put(self._folder / f"{self._crew}-{worker}-{life}.has", msgspec.json.encode(posted))
 
-    def owners(self) -> dict[tuple[str, int], set[int]]:
-        """The partitions of each process, as it last said. One that died says nothing more."""
+    def owners(self) -> dict[tuple[str, int], Posted]:
+        """What each process said last. One that died says nothing more."""
         found = {}
         for path in self._folder.glob(f"{self._crew}-*.has"):
             _, worker, life = path.stem.rsplit("-", 2)
-            found[worker, int(life)] = msgspec.json.decode(path.read_bytes(), type=set[int])
+            found[worker, int(life)] = msgspec.json.decode(path.read_bytes(), type=Posted)
         return found
 
 

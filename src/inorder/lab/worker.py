@@ -19,7 +19,7 @@ from inorder.lab.accounts import DEPLOYED, STREAM, consumer
 from inorder.lab.disorder import Class
 from inorder.lab.fates import Board, Fates, Met
 from inorder.lab.naive import Bank, NaiveConsumer
-from inorder.lab.runlog import RunLog, path_of
+from inorder.lab.runlog import RunLog, now, path_of
 from inorder.lab.watching import Watch, WatchedSource, WatchedStore
 from inorder.ports import Store
 from inorder.wiring import open_source, open_store
@@ -64,7 +64,7 @@ class _Process:
             board.post(*who[1:], partitions)
 
         def me() -> Met:
-            return Met(*who[1:], os.getpid(), sorted(self._owned))
+            return Met(now(), *who[1:], os.getpid(), sorted(self._owned))
 
         self._log = RunLog(path_of(folder, *who))
         self._fates = Fates(folder, assignment.crew, assignment.marks, me)
