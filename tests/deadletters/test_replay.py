@@ -249,7 +249,7 @@ def test_two_operators_at_once_apply_nothing_twice(bench: ReplayBench, ways: int
     assert len(summaries) == ways
     assert sum(summary.sums.applied for summary in summaries) == len(keys)
     until_drained(bench)
-    assert bench.effects() == {key: RUN for key in keys}
+    assert bench.effects() == dict.fromkeys(keys, RUN)
     assert bench.outcomes() == {"applied": 7 * len(keys), "replayed": len(keys)}
 
 

@@ -11,7 +11,7 @@ from inorder.errors import Unreachable
 
 log = logging.getLogger("inorder.replay")
 
-CATCH_UP_S = 0.25
+CATCH_UP_S = 0.5
 """How much of its time a replay that was held up may make good. More would be a burst."""
 LAG_EVERY_S = 1.0
 """How often the live lag is asked for."""
