@@ -1,0 +1,270 @@
+"""Workers that are killed at a named step: SIGKILL, from inside, at the n-th time the step is reached.
+
+The steps are where the worker meets its ports: the source, the store and its transactions are wrapped, and nothing in
+the library knows of it. Run as a module this is a small server, which forks a fresh process for each worker: orders
+come in on standard input, one line of JSON each, and how the process ended goes out.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self, cast
+
+import msgspec
+
+import inorder
+from inorder.codecs.json import JsonCodec
+from inorder.core.changes import Changes, EntityRow, HeldRow
+from inorder.core.entity import Entity
+from inorder.core.event import Partition, Slice
+from inorder.declaration import declaration_of
+from inorder.ports import Source, Store, Transaction
+from inorder.wiring import open_source, open_store
+from inorder.worker import worker as loop
+from inorder.worker.assemble import Assembled
+from inorder.worker.settings import Settings
+from tests.worker.consumers import Entry, declare
+
+LIMITS = inorder.Limits(poll_events=5)
+RETRY = inorder.Retry(attempts=4, delay_s=0.01, factor=1)
+UNTIL_IDLE_S = 0.05
+
+
+class Order(msgspec.Struct):
+    """Which worker to run, and where it is to be killed: at the `nth` time that it reaches `step`."""
+
+    kind: str
+    source: str
+    store: str
+    effects: str
+    """The file that takes the effects of handlers without `tx`."""
+    step: str
+    nth: int = 1
+
+
+def consumer(
+    kind: str,
+    store: str,
+    effects: str,
+    entered: Callable[[], None] = lambda: None,
+    left: Callable[[], None] = lambda: None,
+) -> Callable[..., Any]:
+    """The consumer of these tests. Every third event of key "c" fails; the second of "d" fails once in each process."""
+    tried: set[str] = set()
+
+    def act(entry: Entry) -> None:
+        entered()
+        if (entry.key, entry.version) == ("c", 3):
+            raise ValueError("always")
+        if (entry.key, entry.version) == ("d", 2) and entry.id not in tried:
+            tried.add(entry.id)
+            raise ValueError("once")
+
+    def note(entry: Entry) -> None:
+        with open(effects, "ab", buffering=0) as file:
+            file.write(b"%s %d\n" % (entry.key.encode(), entry.version))
+        left()
+
+    mark = "%s" if store.startswith("postgresql") else "?"
+    return declare(kind, act, note, mark, retry=RETRY, limits=LIMITS)
+
+
+class Death:
+    """Kills this process when its time has come."""
+
+    def __init__(self, step: str, nth: int) -> None:
+        self._step = step
+        self._left = nth
+
+    def at(self, step: str) -> None:
+        """This step is reached."""
+        if step == self._step:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DeadlySource:
+    """A source whose worker may die behind each poll and around each commit."""
+
+    def __init__(self, inner: Source, death: Death) -> None:
+        self._inner = inner
+        self._death = death
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def poll(self, most: int, timeout_s: float) -> list[Slice]:
+        found = self._inner.poll(most, timeout_s)
+        if found:
+            self._death.at("polled")
+        return found
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        self._death.at("offsets: before")
+        self._inner.commit(offsets)
+        self._death.at("offsets: after")
+
+
+class DeadlyStore:
+    """A store whose worker may die around each use of it, and in the middle of each transaction."""
+
+    def __init__(self, inner: Store, death: Death) -> None:
+        self._inner = inner
+        self._death = death
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        found = self._inner.acquire(partitions)
+        self._death.at("fences raised")
+        return found
+
+    def load(self, keys: Sequence[str]) -> dict[str, Entity]:
+        found = self._inner.load(keys)
+        self._death.at("entities loaded")
+        return found
+
+    def held(self, key: str, most: int) -> list[HeldRow]:
+        found = self._inner.held(key, most)
+        self._death.at("held events read back")
+        return found
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        with self._inner.transaction() as inner:
+            transaction = DeadlyTransaction(inner, self._death)
+            yield cast(Transaction, transaction)
+            transaction.at("commit")
+        transaction.at("committed")
+
+
+class DeadlyTransaction:
+    """A transaction whose worker may die before, in and after the write, and around the commit.
+
+    Each of these steps is told apart by what is written: holding, releasing or parking, or whatever else.
+    """
+
+    def __init__(self, inner: Transaction, death: Death) -> None:
+        self._inner = inner
+        self._death = death
+        self._what: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def at(self, step: str) -> None:
+        if self._what:
+            self._death.at(step)
+        for what in self._what:
+            self._death.at(f"{what}: {step}")
+
+    def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
+        parked = changes.letters and any(wait is not None for wait in changes.waits.values())
+        self._what = ["any"]
+        self._what += ["holding"] * bool(changes.held)
+        self._what += ["releasing"] * bool(changes.released)
+        self._what += ["parking"] * bool(parked)
+        self.at("write")
+        with _each_statement(self._inner.connection, lambda: self.at("statement")):
+            self._inner.write(rows, changes, fences)
+        self.at("written")
+
+
+@contextmanager
+def _each_statement(connection: Any, reached: Callable[[], None]) -> Iterator[None]:
+    """Calls `reached` before each statement that goes to the database."""
+    if hasattr(connection, "set_trace_callback"):
+        connection.set_trace_callback(lambda statement: reached())
+        yield
+        connection.set_trace_callback(None)
+        return
+    execute = connection.execute
+
+    def traced(*arguments: Any, **options: Any) -> Any:
+        reached()
+        return execute(*arguments, **options)
+
+    connection.execute = traced
+    yield
+    del connection.execute
+
+
+def work(order: Order) -> None:
+    """Run a worker until it is killed, or to the end of the stream."""
+    death = Death(order.step, order.nth)
+    read = JsonCodec.read
+
+    def read_and_die(self: JsonCodec, piece: Slice) -> Any:
+        found = read(self, piece)
+        death.at("decoded")
+        return found
+
+    JsonCodec.read = read_and_die  # type: ignore[method-assign]
+    loop.END_CHECK_S = loop.POLL_S = 0.02
+    function = consumer(
+        order.kind, order.store, order.effects, lambda: death.at("handler: begins"), lambda: death.at("handler: ends")
+    )
+    stream = declaration_of(function).name
+    source = cast(Source, DeadlySource(open_source(order.source, stream), death))
+    settings = Settings(source=order.source, store=order.store, worker="killed")
+    opened: Callable[[], Store] = lambda: cast(Store, DeadlyStore(open_store(order.store, stream), death))  # noqa: E731
+    Assembled(declaration_of(function), settings, source, opened).loop.run(UNTIL_IDLE_S)
+
+
+class Crasher(AbstractContextManager["Crasher"]):
+    """The server, from the outside."""
+
+    def __enter__(self) -> Self:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "tests.worker.crashing"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait()
+
+    def kill(self, order: Order) -> None:
+        """Run a worker, and see that it was killed at the step that was asked for."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(msgspec.json.encode(order) + b"\n")
+        self._server.stdin.flush()
+        status = int(self._server.stdout.readline())
+        assert status == -signal.SIGKILL, f"it ended with {status}, and never came to {order.step} ({order.nth})"
+
+
+def _serve() -> None:
+    # What every worker needs is imported once, before they are forked.
+    for module in ("sources.embedded", "stores.sqlite", "stores.postgres", "worker.lane_runner"):
+        import_module(f"inorder.{module}")
+    for line in sys.stdin.buffer:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                work(msgspec.json.decode(line, type=Order))
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
