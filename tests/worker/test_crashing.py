@@ -17,7 +17,7 @@ from inorder.sources.embedded import EmbeddedBroker, Message
 from inorder.stores.sqlite import SqliteStore
 from inorder.wiring import open_store
 from tests.worker.bench import encoded, entries
-from tests.worker.consumers import LEDGER
+from tests.worker.consumers import LEDGER, Entry
 from tests.worker.crashing import UNTIL_IDLE_S, Crasher, Order, consumer
 
 SESSION_S = 0.2
@@ -63,8 +63,14 @@ class Stream:
         self.effects_file.touch()
         self.broker = EmbeddedBroker(folder / "broker.db")
         self.broker.create_topic("topic", 2)
-        zero = [*entries("a", 1, 2, 2, 3), *entries("b", 4, 3), *entries("a", 4, 5), *entries("b", 5), b"not JSON"]
-        zero += [*entries("b", 2, 1), *entries("a", 6, 3, 7, 8)]
+        zero: list[Entry | bytes] = [
+            *entries("a", 1, 2, 2, 3),
+            *entries("b", 4, 3),
+            *entries("a", 4, 5),
+            *entries("b", 5),
+            b"not JSON",
+        ]
+        zero += entries("b", 2, 1) + entries("a", 6, 3, 7, 8)
         one = [*entries("c", 1, 2), *entries("d", 1, 2, 3), *entries("c", 3, 4), *entries("d", 4), *entries("c", 5)]
         self.produced = len(zero) + len(one)
         messages = [Message(None, encoded(entry), partition=0) for entry in zero]
