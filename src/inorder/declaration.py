@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from inorder.core.event import Record
+from inorder.codecs.types import TEXTS, field_names, field_type, may_be, name_of, unreadable
+from inorder.core.event import MAX_VERSION, Record
 from inorder.core.limits import Limits
 from inorder.core.order import Order
 from inorder.core.retry import Retry
@@ -36,8 +37,13 @@ What it loses: nothing tells an event that the producer sent out of order, and a
 moved to another partition, offsets of two partitions are compared that say nothing about each other.
 """
 
+Wrong = Callable[[str], UsageError]
+"""Makes the error that says what to write instead."""
+
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _MARK = "__inorder__"
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class Kind(StrEnum):
@@ -49,6 +55,13 @@ class Kind(StrEnum):
     """Writes the user's own tables, in the transaction that also records the version."""
     CALL = "call"
     """Effects elsewhere: in order, at least once."""
+
+
+_SHAPES = {
+    Kind.FOLD: "def f(state: State | None, event: Payload) -> State",
+    Kind.TX: "def f(event: Payload, tx: inorder.Transaction) -> None",
+    Kind.CALL: "def f(event: Payload) -> None",
+}
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +109,7 @@ def fold(
     """
 
     def declare(function: Function) -> Function:
+        _check_function(function)
         options = _Options(key, version, id, order, name, baseline, park, retry, limits, 1)
         return _mark(function, _declare(function, Kind.FOLD, options))
 
@@ -126,6 +140,7 @@ def handler(
     """
 
     def declare(function: Function) -> Function:
+        _check_function(function)
         options = _Options(key, version, id, order, name, baseline, park, retry, limits, batch)
         kind = Kind.TX if "tx" in inspect.signature(function).parameters else Kind.CALL
         return _mark(function, _declare(function, kind, options))
@@ -152,7 +167,7 @@ class _Options(typing.NamedTuple):
     version: Field | _Position
     id: Field | None
     order: str
-    name: str | None
+    name: Any
     baseline: int
     park: bool | None
     retry: Retry | None
@@ -165,29 +180,19 @@ def _mark(function: Function, declaration: Declaration) -> Function:
     return function
 
 
+def _check_function(function: object) -> None:
+    if not inspect.isfunction(function):
+        raise UsageError(f"{function!r} is not a function: decorate one that is written with def")
+
+
 def _declare(function: Callable[..., Any], kind: Kind, options: _Options) -> Declaration:
-    where = getattr(function, "__qualname__", repr(function))
-
     def wrong(what: str) -> UsageError:
-        return UsageError(f"{where}: {what}")
+        return UsageError(f"{function.__qualname__}: {what}")
 
-    name = options.name if options.name is not None else getattr(function, "__name__", "")
-    if not _NAME.fullmatch(name):
+    order = _checked(options, kind, wrong)
+    name = function.__name__ if options.name is None else options.name
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise wrong(f"the name {name!r} must be 1 to 100 letters, digits, '.', '_' or '-'; give name=\"…\"")
-    if options.order not in set(Order):
-        raise wrong(f"order={options.order!r} is not an order; write one of {', '.join(map(repr, map(str, Order)))}")
-    order = Order(options.order)
-    if options.version is POSITION and order is not Order.LATEST:
-        raise wrong(
-            "version=inorder.POSITION has gaps and goes with order='latest' only; "
-            "name a version field for any other order"
-        )
-    if type(options.baseline) is not int or options.baseline < 0:
-        raise wrong(f"baseline={options.baseline!r} must be a whole number, 0 or more")
-    if options.park is False and order is Order.STRICT:
-        raise wrong("park=False would leave a hole that strict order never passes; use order='latest' or drop park=")
-    if options.batch < 1 or (options.batch > 1 and kind is not Kind.CALL):
-        raise wrong("batch= takes 1 or more, and only for a handler without tx")
     payload, state = _types(function, kind, options.batch, wrong)
     for role in ("key", "version", "id"):
         _check_field(role, getattr(options, role), payload, wrong)
@@ -211,21 +216,39 @@ def _declare(function: Callable[..., Any], kind: Kind, options: _Options) -> Dec
     )
 
 
-def _types(function: Callable[..., Any], kind: Kind, batch: int, wrong: Callable[[str], UsageError]) -> tuple[Any, Any]:
+def _checked(options: _Options, kind: Kind, wrong: Wrong) -> Order:
+    if options.order not in list(Order):
+        raise wrong(f"order={options.order!r} is not an order; write one of {', '.join(map(repr, map(str, Order)))}")
+    order = Order(options.order)
+    if options.version is POSITION and order is not Order.LATEST:
+        raise wrong(
+            "version=inorder.POSITION has gaps and goes with order='latest' only; "
+            "name a version field for any other order"
+        )
+    if type(options.baseline) is not int or not 0 <= options.baseline < MAX_VERSION:
+        raise wrong(f"baseline={options.baseline!r} must be a whole number, 0 or more")
+    if not isinstance(options.park, bool | None):
+        raise wrong(f"park={options.park!r} must be True or False")
+    if options.park is False and order is Order.STRICT:
+        raise wrong("park=False would leave a hole that strict order never passes; use order='latest' or drop park=")
+    if type(options.batch) is not int or options.batch < 1 or (options.batch > 1 and kind is not Kind.CALL):
+        raise wrong("batch= takes a whole number, 1 or more, and only for a handler without tx")
+    if not isinstance(options.retry, Retry | None):
+        raise wrong(f"retry={options.retry!r} must be an inorder.Retry: write retry=inorder.Retry(attempts=…)")
+    if not isinstance(options.limits, Limits | None):
+        raise wrong(f"limits={options.limits!r} must be an inorder.Limits: write limits=inorder.Limits(gap_s=…)")
+    return order
+
+
+def _types(function: Callable[..., Any], kind: Kind, batch: int, wrong: Wrong) -> tuple[Any, Any]:
     """The payload type and, of a fold, the state type, from the annotations."""
-    shape = {
-        Kind.FOLD: "def f(state: State | None, event: Payload) -> State",
-        Kind.TX: "def f(event: Payload, tx: inorder.Transaction) -> None",
-        Kind.CALL: "def f(event: Payload) -> None",
-    }[kind]
-    named = [p for p in inspect.signature(function).parameters if p not in {"tx", "context"}]
-    if len(named) != (2 if kind is Kind.FOLD else 1):
-        raise wrong(f"takes {len(named)} arguments; a {kind} is written {shape}")
-    # Two frames up is the decorator's caller: types declared inside a function are found there.
+    shape = _SHAPES[kind]
+    named = _parameters(function, kind, wrong)
+    # Three frames up is where the decorator is applied: types declared inside a function are found there.
     local = sys._getframe(3).f_locals
     try:
         hints = typing.get_type_hints(function, localns=dict(local))
-    except NameError as error:
+    except Exception as error:
         raise wrong(f"its annotations cannot be read: {error}; define the payload type above the function") from None
     payload = hints.get(named[-1])
     if payload is None:
@@ -234,39 +257,60 @@ def _types(function: Callable[..., Any], kind: Kind, batch: int, wrong: Callable
         if typing.get_origin(payload) is not list or len(typing.get_args(payload)) != 1:
             raise wrong(f"with batch={batch} the argument {named[-1]!r} is a list: write list[Payload]")
         payload = typing.get_args(payload)[0]
+    _check_type(payload, "payload", wrong)
     if kind is not Kind.FOLD:
         return payload, None
-    state = hints.get("return")
+    state, before = hints.get("return"), hints.get(named[0], Any)
     if state is None or state is type(None):
         raise wrong(f"has no return type; a fold is written {shape}")
+    _check_type(state, "state", wrong)
+    if not may_be(before, (type(None),)):
+        raise wrong(f"the first event of a key finds no state: write {named[0]}: {name_of(before)} | None")
     return payload, state
 
 
-def _check_field(role: str, field: Any, payload: Any, wrong: Callable[[str], UsageError]) -> None:
-    if callable(field) or field is POSITION or (role == "id" and field is None):
-        return
-    if not isinstance(field, str):
-        raise wrong(f"{role}={field!r} must be a field name of the payload or a callable of the record")
-    names = field_names(payload)
-    if names is not None and field not in names:
-        raise wrong(f"{role}={field!r} is not a field of {payload.__name__}, which has: {', '.join(names)}")
+def _parameters(function: Callable[..., Any], kind: Kind, wrong: Wrong) -> list[str]:
+    """The names of the parameters that are given by place. `tx` and `context` are given by name."""
+    shape, parameters = _SHAPES[kind], inspect.signature(function).parameters
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise wrong(f"is a generator; a {kind} has no yield, and is written {shape}")
+    if kind is Kind.FOLD and not parameters.keys().isdisjoint({"tx", "context"}):
+        raise wrong(f"a fold is pure and takes neither tx nor context: write {shape}, or use @inorder.handler")
+    if kind is Kind.TX and "context" in parameters:
+        raise wrong("statements on tx take effect once by themselves: drop context, or drop tx for effects elsewhere")
+    named = [name for name in parameters if name not in {"tx", "context"}]
+    if len(named) != (2 if kind is Kind.FOLD else 1):
+        raise wrong(f"takes {len(named)} arguments; a {kind} is written {shape}")
+    for name, parameter in parameters.items():
+        if parameter.kind not in (_BY_PLACE if name in named else _BY_NAME):
+            raise wrong(f"the argument {name!r} is given by {'place' if name in named else 'name'}: write {shape}")
+    return named
 
 
-def field_names(payload: Any) -> tuple[str, ...] | None:
-    """The fields of a payload type; None when it is open (a dict)."""
-    if isinstance(payload, type) and hasattr(payload, "model_fields"):
-        return tuple(payload.model_fields)
-    origin = typing.get_origin(payload) or payload
-    if origin is dict or payload is Any:
-        return None
-    try:
-        info = msgspec.inspect.type_info(payload)
-    except TypeError as error:
-        raise UsageError(f"the payload type {payload!r} cannot be decoded: {error}") from None
-    fields = getattr(info, "fields", None)
-    if fields is None:
-        raise UsageError(
-            f"the payload type {payload!r} has no fields; "
+def _check_type(kind: Any, what: str, wrong: Wrong) -> None:
+    why = unreadable(kind)
+    if why is not None:
+        raise wrong(
+            f"the {what} type {name_of(kind)} cannot be read from JSON: {why}; "
             "use a msgspec.Struct, dataclass, TypedDict, pydantic model or dict"
         )
-    return tuple(field.name for field in fields)
+
+
+def _check_field(role: str, field: Any, payload: Any, wrong: Wrong) -> None:
+    if callable(field) or (role == "version" and field is POSITION) or (role == "id" and field is None):
+        return
+    if not isinstance(field, str) or not field:
+        raise wrong(f"{role}={field!r} must be a field name of the payload or a callable of the record")
+    try:
+        names = field_names(payload)
+    except TypeError as error:
+        raise wrong(
+            f"{role}={field!r} names no field of the payload type {name_of(payload)}: {error}; "
+            "use a msgspec.Struct, dataclass, TypedDict, pydantic model or dict"
+        ) from None
+    if names is not None and field not in names:
+        raise wrong(f"{role}={field!r} is not a field of {name_of(payload)}, which has: {', '.join(names)}")
+    found = field_type(payload, field)
+    if not may_be(found, (int,) if role == "version" else TEXTS):
+        what = "a whole number (int)" if role == "version" else "a text or a whole number (str, int)"
+        raise wrong(f"{role}={field!r} is a {name_of(found)}; it must be {what}, or a callable of the record")

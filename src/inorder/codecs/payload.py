@@ -11,7 +11,7 @@ import msgspec
 
 def decoder(kind: Any) -> Callable[[bytes], Any]:
     """A function from JSON bytes to a value of type `kind`."""
-    model = _pydantic(kind)
+    model = model_of(kind)
     if model is not None:
         validate: Callable[[bytes], Any] = model.model_validate_json
         return validate
@@ -20,7 +20,7 @@ def decoder(kind: Any) -> Callable[[bytes], Any]:
 
 def encoder(kind: Any) -> Callable[[Any], bytes]:
     """A function from a value of type `kind` to JSON bytes."""
-    if _pydantic(kind) is not None:
+    if model_of(kind) is not None:
         return lambda value: value.model_dump_json().encode() if value is not None else b"null"
     return msgspec.json.Encoder().encode
 
@@ -51,7 +51,7 @@ def checker(kind: Any) -> tuple[type, ...]:
 
 def json_name(kind: Any, field: Any) -> str | None:
     """The name in JSON of a field of a pydantic model, which may be an alias; None for any other type."""
-    model = _pydantic(kind)
+    model = model_of(kind)
     if model is None or not isinstance(field, str):
         return None
     alias = model.model_fields[field].validation_alias
@@ -67,7 +67,7 @@ def problem(error: Exception) -> tuple[str, str] | None:
     return ".".join(map(str, first["loc"])), str(first["msg"])
 
 
-def _pydantic(kind: Any) -> Any:
+def model_of(kind: Any) -> Any:
     """The pydantic model in `kind` (also in `Model | None`), or None. Pydantic itself is never imported here."""
     for one in (kind, *typing.get_args(kind)):
         if isinstance(one, type) and hasattr(one, "model_validate_json"):

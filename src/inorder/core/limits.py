@@ -28,3 +28,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time given to running handlers when a worker stops or loses a partition."""
     poll_events: int = 10_000
     """Most events asked of the source at once, and so the largest transaction."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            limit = getattr(self, name)
+            if not (limit > 0 or (limit == 0 and name in _MAY_BE_ZERO)):
+                raise ValueError(f"Limits({name}={limit!r}) leaves no room: each limit is more than 0")
+
+
+_MAY_BE_ZERO = {"gap_s", "drain_s", "cache_bytes"}
