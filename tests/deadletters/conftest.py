@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from inorder.worker import worker as loop
+from tests.cli.conftest import inorder as command  # noqa: F401  # a fixture: `command("dlq", …)`
 from tests.deadletters.replays import ReplayBench
 from tests.worker.consumers import KINDS
 

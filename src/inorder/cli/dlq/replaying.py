@@ -94,7 +94,8 @@ def replay(
     function = load_consumer(consumer or made.handler)
     if dry_run:
         with contextlib.redirect_stdout(sys.stderr):
-            return _print_rehearsal(plan, rehearse_again(function, store, plan), as_json)
+            rehearsed = rehearse_again(function, store, plan)
+        return _print_rehearsal(plan, rehearsed, as_json)
     log_to_stderr("info", "")
     if made.code_version != code_version(function):
         log.warning("the code is not what the plan was rehearsed with: --dry-run rehearses it again")
