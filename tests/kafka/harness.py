@@ -6,7 +6,6 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from confluent_kafka import Producer
 
@@ -29,8 +28,10 @@ class KafkaHarness:
         self.protocol = protocol
         unique = f"{os.getpid()}-{time.time_ns() % 10**9}-{next(_numbers)}"
         self.topic = kafka.create_topic(f"topic-{unique}", partitions, **config)
+        self._options = options(protocol)
         self._groups: set[str] = set()
         self._open: list[KafkaSource] = []
+        self._kept: list[object] = []
         self._producer = Producer({"log_level": 0, "bootstrap.servers": kafka.bootstrap, "linger.ms": 0, "acks": "all"})
 
     def group(self, name: str = "group") -> str:
@@ -46,9 +47,12 @@ class KafkaHarness:
             self._producer.produce(self.topic, value, key, partition, headers=[("n", b"1")])
         assert self._producer.flush(self.patience_s) == 0
 
-    def open(self, group: str = "group", **more: Any) -> KafkaSource:
-        chosen = {**options(self.protocol), **{name.replace("_", "."): str(v) for name, v in more.items()}}
-        source = KafkaSource(self.kafka.bootstrap, self.topic, self.group(group), chosen)
+    def set(self, name: str, value: str) -> None:
+        """Another option of librdkafka, for members opened from now on."""
+        self._options[name] = value
+
+    def open(self, group: str = "group") -> KafkaSource:
+        source = KafkaSource(self.kafka.bootstrap, self.topic, self.group(group), self._options)
         self._open.append(source)
         return source
 
@@ -59,10 +63,14 @@ class KafkaHarness:
         """It is not polled any more, so it is out of the group when a session is over. (To destroy librdkafka's handle
         without `close` sends no goodbye either, but now and then never returns.)"""
         assert isinstance(source, KafkaSource)
-        source._listener = None
+        source._member._listener = None
 
     def silence(self, source: Source) -> None:
         pass  # who does not poll for `max.poll.interval.ms` is out
+
+    def keep(self, thing: object) -> None:
+        """Let something live as long as the test."""
+        self._kept.append(thing)
 
     def close(self) -> None:
         for source in self._open:

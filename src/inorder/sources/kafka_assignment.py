@@ -106,9 +106,9 @@ class Assignment:
         """Whether nothing may be given out, of anything we own."""
         return len(self.paused) == len(self._owned) > 0
 
-    def has_aside(self, number: int) -> bool:
+    def has_aside(self, owned: Owned) -> bool:
         """Whether messages of that partition are set aside."""
-        return number in self._aside
+        return owned.partition.number in self._aside
 
     @property
     def over_limit(self) -> bool:

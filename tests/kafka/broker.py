@@ -1,0 +1,107 @@
+"""What the tests of this folder ask of the broker, or do to it, behind a source's back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
+
+from tests.kafka.harness import KafkaHarness
+from tests.services import KafkaCluster
+
+LIMIT_S = 15.0
+
+
+def committed(harness: KafkaHarness, group: str = "group") -> dict[int, int]:
+    """What the group has committed, by partition."""
+    client = _outsider(harness, group)
+    topic = client.list_topics(harness.topic, timeout=LIMIT_S).topics[harness.topic]
+    answer = client.committed([TopicPartition(harness.topic, n) for n in topic.partitions], timeout=LIMIT_S)
+    client.close()
+    return {found.partition: found.offset for found in answer if found.offset >= 0}
+
+
+def commit(harness: KafkaHarness, offset: int, metadata: str = "", partition: int = 0) -> None:
+    """Commit for a group that has no members, as a stranger."""
+    client = _outsider(harness, "group")
+    where = [TopicPartition(harness.topic, partition, offset, metadata=metadata)]
+    done = client.commit(offsets=where, asynchronous=False)
+    assert done is not None
+    assert done[0].error is None, done[0].error
+    client.close()
+
+
+def end(harness: KafkaHarness, partition: int = 0) -> int:
+    """The offset after the last one, markers included."""
+    where = TopicPartition(harness.topic, partition)
+    newest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    answer = harness.kafka.admin.list_offsets({where: newest})
+    return answer[where].result(LIMIT_S).offset  # type: ignore[no-any-return]
+
+
+def delete_before(harness: KafkaHarness, offset: int, partition: int = 0) -> None:
+    """As retention does it: the first records of a partition are gone."""
+    where = TopicPartition(harness.topic, partition, offset)
+    harness.kafka.admin.delete_records([where])[where].result(LIMIT_S)
+
+
+def transaction(harness: KafkaHarness, values: list[bytes], *, fate: str, partition: int = 0) -> None:
+    """Produce in a transaction that is committed, aborted, or left open."""
+    settings = {"bootstrap.servers": harness.kafka.bootstrap, "transactional.id": f"{harness.topic}-{fate}"}
+    producer = Producer({**settings, "log_level": 0})
+    producer.init_transactions(LIMIT_S)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(harness.topic, value, partition=partition)
+    assert producer.flush(LIMIT_S) == 0
+    if fate == "commit":
+        producer.commit_transaction(LIMIT_S)
+    elif fate == "abort":
+        producer.abort_transaction(LIMIT_S)
+    else:
+        harness.keep(producer)
+
+
+def compact_eagerly(kafka: KafkaCluster) -> None:
+    """Let the broker's log cleaner look often enough for a test."""
+    entry = ConfigEntry("log.cleaner.backoff.ms", "100", incremental_operation=AlterConfigOpType.SET)
+    for broker in kafka.admin.list_topics(timeout=LIMIT_S).brokers:
+        resource = ConfigResource(ResourceType.BROKER, str(broker), incremental_configs=[entry])
+        kafka.admin.incremental_alter_configs([resource])[resource].result(LIMIT_S)
+
+
+def wait_for(what: str, condition: Callable[[], bool]) -> None:
+    """Wait until something is so at the broker."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.1)
+
+
+def readable(harness: KafkaHarness, partition: int = 0) -> list[int]:
+    """The offsets of all records that there are to be read."""
+    client = _outsider(harness, "reader")
+    client.assign([TopicPartition(harness.topic, partition, 0)])
+    offsets = [message.offset() for message in client.consume(10_000, 1.0) if message.error() is None]
+    client.close()
+    return [offset for offset in offsets if offset is not None]
+
+
+def _outsider(harness: KafkaHarness, group: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": harness.kafka.bootstrap,
+            "group.id": harness.group(group),
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+        }
+    )
