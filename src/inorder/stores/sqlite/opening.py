@@ -45,17 +45,30 @@ def open_file(path: str, create: bool = True) -> sqlite3.Connection:
     return connection
 
 
+def begin(connection: sqlite3.Connection) -> None:
+    """Begin a transaction that writes. SQLite's own waiting grows to steps of 100 ms, which lets others in first."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        _patiently(connection, "BEGIN IMMEDIATE", 0.001)
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+
+
 def _use_log(connection: sqlite3.Connection) -> None:
     """Switch to the write-ahead log. SQLite does not wait for its lock here, so it is done by hand."""
+    _patiently(connection, "PRAGMA journal_mode = WAL", 0.02)
+
+
+def _patiently(connection: sqlite3.Connection, statement: str, pause_s: float) -> None:
     until = time.monotonic() + BUSY_S
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(statement)
             return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
-            time.sleep(0.02)
+            time.sleep(pause_s)
 
 
 def _version(connection: sqlite3.Connection) -> int:

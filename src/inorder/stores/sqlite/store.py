@@ -17,7 +17,7 @@ from inorder.core.order import Order
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.reading import Reads
 from inorder.stores.rows import Row, to_entity, to_held, to_waiting
-from inorder.stores.sqlite.opening import SQL, open_file
+from inorder.stores.sqlite.opening import SQL, begin, open_file
 from inorder.stores.sqlite.transaction import SqliteTransaction
 from inorder.stores.sqlite.weather import ours, theirs
 
@@ -130,7 +130,7 @@ class SqliteStore(Reads):
     def transaction(self) -> Iterator[SqliteTransaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
         with ours(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            begin(self._connection)
         transaction = self._transaction = SqliteTransaction(self._connection, self.path, self._stream)
         try:
             with theirs(self.path):
