@@ -177,7 +177,18 @@ def declared(payload: Any, **options: Any) -> Declaration:
 
 @pytest.mark.parametrize(
     "payload",
-    [Entry, EntryClass, EntryDict, EntryModel, EntryOf[int], dict, dict[str, Any], dict[str, str | int], Any],
+    [
+        Entry,
+        EntryClass,
+        EntryDict,
+        EntryModel,
+        EntryOf[int],
+        dict,
+        dict[str, Any],
+        dict[str, str | int],
+        dict[str, object],
+        Any,
+    ],
     ids=str,
 )
 def test_every_kind_of_payload_is_read(payload: Any) -> None:

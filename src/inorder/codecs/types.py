@@ -15,6 +15,9 @@ from inorder.codecs.payload import decoder, model_of
 TEXTS = (str, int, UUID, Enum)
 """What can stand for the text of a key or an id."""
 
+_PLAIN = (dict, list, str, int, float, bool, type(None))
+"""What JSON is read into where nothing more is asked: `object`, for one, is any of these."""
+
 
 def unreadable(kind: Any) -> str | None:
     """Why JSON cannot be read into a type; None if it can."""
@@ -73,7 +76,7 @@ def _custom_type(kind: Any) -> Any:
     left: list[Any] = [msgspec.inspect.type_info(kind)]
     while left:
         one = left.pop()
-        if isinstance(one, msgspec.inspect.CustomType):
+        if isinstance(one, msgspec.inspect.CustomType) and not any(issubclass(plain, one.cls) for plain in _PLAIN):
             return one.cls
         if id(one) not in seen:
             seen.add(id(one))
