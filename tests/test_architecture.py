@@ -12,9 +12,14 @@ import pytest
 SRC = Path(__file__).resolve().parent.parent / "src"
 MODULES = sorted(SRC.rglob("*.py"))
 CONCEPTS = {"inorder.core", "inorder.ports", "inorder.errors"}
-ADAPTERS = {"inorder.sources", "inorder.stores", "inorder.producing"}
+ADAPTERS = {"inorder.sources", "inorder.stores", "inorder.producing", "inorder.doctor"}
 TECHNOLOGIES = {"embedded", "file", "kafka", "sqs", "sqlite", "postgres"}
-FACES = {"inorder.producing.producer", "inorder.producing.outbox", "inorder.producing.relay"}
+FACES = {
+    "inorder.doctor.examining",
+    "inorder.producing.outbox",
+    "inorder.producing.producer",
+    "inorder.producing.relay",
+}
 """What users call, whatever the broker or database: it opens adapters through the wiring."""
 IMPURE = {"asyncio", "datetime", "logging", "os", "pathlib", "random", "sqlite3", "socket", "threading", "time", "uuid"}
 

@@ -29,6 +29,14 @@ _OUTBOXES = {
     "sqlite": ("inorder.producing.sqlite_outbox", "SqliteOutbox"),
     "postgresql": ("inorder.producing.postgres_outbox", "PostgresOutbox"),
 }
+_SOURCE_FACTS = {
+    "embedded": ("inorder.doctor.embedded_facts", "EmbeddedFacts"),
+    "kafka": ("inorder.doctor.kafka_facts", "KafkaFacts"),
+}
+_STORE_FACTS = {
+    "sqlite": ("inorder.doctor.sqlite_facts", "SqliteFacts"),
+    "postgresql": ("inorder.doctor.postgres_facts", "PostgresFacts"),
+}
 _STORES = {
     "sqlite": ("inorder.stores.sqlite", "SqliteStore"),
     "postgresql": ("inorder.stores.postgres", "PostgresStore"),
@@ -70,6 +78,16 @@ def open_channel(url: str) -> Any:
 def open_outbox(url: str, name: str) -> Any:
     """The tables of an outbox in the database that `url` names."""
     return _adapter(_known(_OUTBOXES, _scheme(url), url, "database of an outbox")).from_url(url, name)
+
+
+def source_facts(url: str, group: str | None) -> Any:
+    """What a doctor asks the broker that `url` names."""
+    return _adapter(_known(_SOURCE_FACTS, _scheme(url), url, "broker to examine"))(url, group)
+
+
+def store_facts(url: str) -> Any:
+    """What a doctor asks the store that `url` names."""
+    return _adapter(_known(_STORE_FACTS, _scheme(url), url, "store"))(url)
 
 
 def open_store(url: str, stream: str, *, create: bool = True) -> Any:

@@ -19,6 +19,7 @@ VERBS = {
     "relay": ("inorder.cli.relay:relay", "Publish an outbox: what is committed, each entity in order."),
     "state": ("inorder.cli.state:state", "Print the state of each entity."),
     "dlq": ("inorder.cli.dlq:app", "Dead letters: look at them, mend them, replay them."),
+    "doctor": ("inorder.cli.doctor:doctor", "Examine a live configuration: what in it can break order."),
 }
 
 HELP = """Every entity's events take effect in order, exactly once.
