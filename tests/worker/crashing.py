@@ -1,8 +1,8 @@
-"""Workers that are killed at a named step: SIGKILL, from inside, at the n-th time the step is reached.
+"""Workers that are killed or frozen at a named step: by a signal, from inside, at the n-th time the step is reached.
 
 The steps are where the worker meets its ports: the source, the store and its transactions are wrapped, and nothing in
 the library knows of it. Run as a module this is a small server, which forks a fresh process for each worker: orders
-come in on standard input, one line of JSON each, and how the process ended goes out.
+come in on standard input, one line of JSON each, and the process and how it ended go out.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -39,7 +40,7 @@ UNTIL_IDLE_S = 0.05
 
 
 class Order(msgspec.Struct):
-    """Which worker to run, and where it is to be killed: at the `nth` time that it reaches `step`."""
+    """Which worker to run, and where it gets its signal: at the `nth` time that it reaches `step`."""
 
     kind: str
     source: str
@@ -48,6 +49,9 @@ class Order(msgspec.Struct):
     """The file that takes the effects of handlers without `tx`."""
     step: str
     nth: int = 1
+    signal: int = signal.SIGKILL
+    thaw: int = 0
+    """Not a new worker: this frozen one is to go on."""
 
 
 def consumer(
@@ -78,18 +82,28 @@ def consumer(
 
 
 class Death:
-    """Kills this process when its time has come."""
+    """Sends this process its signal when its time has come."""
 
-    def __init__(self, step: str, nth: int) -> None:
+    def __init__(self, step: str, nth: int, number: int = signal.SIGKILL) -> None:
         self._step = step
         self._left = nth
+        self._number = number
+        self.using_source = threading.RLock()
+        self.using_store = threading.RLock()
 
     def at(self, step: str) -> None:
         """This step is reached."""
         if step == self._step:
             self._left -= 1
             if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self._send()
+
+    def _send(self) -> None:
+        if self._number == signal.SIGKILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        # Whoever is frozen while another of its threads has a file locked would freeze everybody else.
+        with self.using_source, self.using_store:
+            signal.pthread_kill(threading.get_ident(), self._number)  # this very thread stops before it returns
 
 
 class DeadlySource:
@@ -103,14 +117,16 @@ class DeadlySource:
         return getattr(self._inner, name)
 
     def poll(self, most: int, timeout_s: float) -> list[Slice]:
-        found = self._inner.poll(most, timeout_s)
+        with self._death.using_source:
+            found = self._inner.poll(most, timeout_s)
         if found:
             self._death.at("polled")
         return found
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         self._death.at("offsets: before")
-        self._inner.commit(offsets)
+        with self._death.using_source:
+            self._inner.commit(offsets)
         self._death.at("offsets: after")
 
 
@@ -125,7 +141,8 @@ class DeadlyStore:
         return getattr(self._inner, name)
 
     def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        found = self._inner.acquire(partitions)
+        with self._death.using_store:
+            found = self._inner.acquire(partitions)
         self._death.at("fences raised")
         return found
 
@@ -141,7 +158,7 @@ class DeadlyStore:
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        with self._inner.transaction() as inner:
+        with self._death.using_store, self._inner.transaction() as inner:
             transaction = DeadlyTransaction(inner, self._death)
             yield cast(Transaction, transaction)
             transaction.at("commit")
@@ -201,7 +218,7 @@ def _each_statement(connection: Any, reached: Callable[[], None]) -> Iterator[No
 
 def work(order: Order) -> None:
     """Run a worker until it is killed, or to the end of the stream."""
-    death = Death(order.step, order.nth)
+    death = Death(order.step, order.nth, order.signal)
     read = JsonCodec.read
 
     def read_and_die(self: JsonCodec, piece: Slice) -> Any:
@@ -239,31 +256,63 @@ class Crasher(AbstractContextManager["Crasher"]):
 
     def kill(self, order: Order) -> None:
         """Run a worker, and see that it was killed at the step that was asked for."""
+        _, status = self._ask(order)
+        assert status == -signal.SIGKILL, f"it ended with {status}, and never came to {order.step} ({order.nth})"
+
+    def freeze(self, order: Order) -> int:
+        """Run a worker, and see that it was stopped at the step that was asked for. Returns its number."""
+        pid, status = self._ask(msgspec.structs.replace(order, signal=signal.SIGSTOP))
+        assert status == -signal.SIGSTOP, f"it ended with {status}, and never came to {order.step} ({order.nth})"
+        return pid
+
+    def thaw(self, pid: int, order: Order) -> None:
+        """Let a frozen worker go on. It comes to the end of the stream."""
+        _, status = self._ask(msgspec.structs.replace(order, thaw=pid))
+        assert status == 0
+
+    def _ask(self, order: Order) -> tuple[int, int]:
         assert self._server.stdin is not None
         assert self._server.stdout is not None
         self._server.stdin.write(msgspec.json.encode(order) + b"\n")
         self._server.stdin.flush()
-        status = int(self._server.stdout.readline())
-        assert status == -signal.SIGKILL, f"it ended with {status}, and never came to {order.step} ({order.nth})"
+        pid, status = map(int, self._server.stdout.readline().split())
+        return pid, status
 
 
 def _serve() -> None:
     # What every worker needs is imported once, before they are forked.
     for module in ("sources.embedded", "stores.sqlite", "stores.postgres", "worker.lane_runner"):
         import_module(f"inorder.{module}")
+    frozen: set[int] = set()
     for line in sys.stdin.buffer:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                work(msgspec.json.decode(line, type=Order))
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        order = msgspec.json.decode(line, type=Order)
+        if pid := order.thaw:
+            frozen.discard(pid)
+            os.kill(pid, signal.SIGCONT)
+        else:
+            pid = _fork(order)
+        _, status = os.waitpid(pid, os.WUNTRACED)
+        if os.WIFSTOPPED(status):
+            frozen.add(pid)
+            print(pid, -os.WSTOPSIG(status), flush=True)
+        else:
+            print(pid, os.waitstatus_to_exitcode(status), flush=True)
+    for pid in frozen:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _fork(order: Order) -> int:
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work(order)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
 
 
 if __name__ == "__main__":
