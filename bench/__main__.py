@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from bench import machine, show
-from bench.measure import Bench
+from bench.measure import Bench, Options
 from bench.process import BenchError
 from bench.results import FILE, Part, load, save
 from tests.services import KafkaCluster, Postgres
@@ -49,10 +49,16 @@ def main(
         kafka = stack.enter_context(KafkaCluster(at=os.environ.get("INORDER_TEST_KAFKA"), fast_start=False))
         postgres = stack.enter_context(Postgres.from_environment())
         scratch = stack.enter_context(scratch_directory("bench"))
-        bench = Bench(
-            kafka, postgres, scratch, quick=quick, rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS), seed=seed
+        # Every arm is a new interpreter: none shall compile what the one before it has compiled.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(scratch / "pycache")
+        options = Options(
+            quick=quick,
+            rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
+            seed=seed,
+            memory_events=memory_events,
         )
-        bench.memory_events = memory_events
+        bench = Bench(kafka, postgres, scratch, options)
         bench.machine = machine.describe(postgres.url, scratch)
         return 1 if _run(bench, chosen, out, console) else 0
 

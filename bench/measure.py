@@ -41,20 +41,26 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     """Take only so many of the topic's deliveries; the final states are not looked at then."""
 
 
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was asked for."""
+
+    quick: bool
+    rounds: int
+    seed: int
+    memory_events: int = 10_000_000
+
+
 class Bench:
     """The services, the options of this run, and what is common to all parts."""
 
-    def __init__(
-        self, kafka: KafkaCluster, postgres: Postgres, scratch: Path, *, quick: bool, rounds: int, seed: int
-    ) -> None:
+    def __init__(self, kafka: KafkaCluster, postgres: Postgres, scratch: Path, options: Options) -> None:
         self.kafka = kafka
         self.postgres = postgres
         self.scratch = scratch
-        self.quick = quick
-        self.rounds = rounds
-        self.seed = seed
+        self.options = options
+        self.quick = options.quick
+        self.rounds = options.rounds
         self.machine: dict[str, str] = {}
-        self.memory_events = 10_000_000
         self.console = Console(stderr=True, highlight=False)
         self.topics = Topics(kafka)
         self.wrong: list[str] = []
@@ -64,7 +70,7 @@ class Bench:
 
     def topic(self, **work: Any) -> Topic:
         """The topic of a workload."""
-        return self.topics.of(Workload(seed=self.seed, **work))
+        return self.topics.of(Workload(seed=self.options.seed, **work))
 
     def pick(self, quick: Item, full: Item) -> Item:
         """One or the other, depending on the mode."""
@@ -156,7 +162,7 @@ class Bench:
             date=datetime.now(UTC).date().isoformat(),
             mode=self.pick("quick", "full"),
             rounds=self.rounds,
-            seed=self.seed,
+            seed=self.options.seed,
             machine=self.machine,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -38,6 +39,7 @@ class Topics:
 
     def __init__(self, kafka: KafkaCluster) -> None:
         self._kafka = kafka
+        self._run = uuid.uuid4().hex[:6]
         self._found: dict[Workload, Topic] = {}
 
     def of(self, work: Workload) -> Topic:
@@ -52,7 +54,7 @@ class Topics:
         self._kafka.admin.delete_topics([topic.name])[topic.name].result()
 
     def _fill(self, work: Workload) -> Topic:
-        url = f"kafka://{self._kafka.bootstrap}/{work.topic}"
+        url = f"kafka://{self._kafka.bootstrap}/{work.topic}-{self._run}"
         truth = Truth(work.keys)
         sink = open_sink(url, work.partitions)
         for records in batches(_records(work, truth)):

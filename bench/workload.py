@@ -22,7 +22,7 @@ _PLAIN_BYTES = 100
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """What a topic is filled with.
 
-    `disorder` is the share of the events that come after their own successor, wherever in the stream that is, and
+    `disorder` is the share of the events that come after their own successor, up to `reach` deliveries after it, and
     `duplicates` the share that comes twice; both from 0 to 1, disorder up to 0.5. With `zipf` 0, every entity has the
     same number of events, in random order; else the entity of rank r has a share in proportion to 1 / r ** zipf.
     """
@@ -32,6 +32,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     zipf: float = 0.0
     disorder: float = 0.0
     duplicates: float = 0.0
+    reach: int = APART
     payload_bytes: int = _PLAIN_BYTES
     partitions: int = 8
     seed: int = 7
@@ -84,44 +85,41 @@ class Truth:
         wrong = 0
         for key, version, total in found:
             number = int(key.rpartition("-")[2])
-            missing -= 1
+            missing -= self.versions[number] > 0
             wrong += version != self.versions[number] or total not in (None, self.totals[number])
-        return wrong + abs(missing)
+        return wrong + missing
 
 
 def deliveries(work: Workload, truth: Truth) -> Iterator[Entry]:
     """The deliveries of a workload in order of arrival. `truth` is complete when they have all been taken."""
     rng = random.Random(work.seed + 1)
-    # To have a share f come late where nothing may be overtaken twice, f / (1 - f) of the rest must be chosen.
+    # To have a share f come late where what is overtaken does not overtake, f / (1 - f) of the rest must be chosen.
     late_chance = work.disorder / (1 - work.disorder)
-    waiting: dict[str, Entry] = {}
-    again: list[tuple[int, int, Entry]] = []
+    overtaken: dict[str, Entry] = {}
+    later: list[tuple[int, int, Entry]] = []
+
+    def put_off(entry: Entry, most: int) -> None:
+        heapq.heappush(later, (at + rng.randint(1, most), truth.deliveries + len(later), entry))
+
     for at, entry in enumerate(_events(work, truth)):
-        overtaken = waiting.pop(entry.entity, None)
-        if overtaken is None and late_chance and rng.random() < late_chance:
-            waiting[entry.entity] = entry
+        late = overtaken.pop(entry.entity, None)
+        if late is None and late_chance and rng.random() < late_chance:
+            overtaken[entry.entity] = entry
         else:
-            yield entry
             truth.deliveries += 1
-            if overtaken is not None:
-                yield overtaken
-                truth.deliveries += 1
+            yield entry
+            if late is not None:
                 truth.late += 1
+                put_off(late, work.reach)
         if work.duplicates and rng.random() < work.duplicates:
-            heapq.heappush(again, (at + rng.randint(1, APART), at, entry))
-        while again and again[0][0] <= at:
-            yield _repeat(again, truth)
-    for entry in waiting.values():
+            truth.repeated += 1
+            put_off(entry, APART)
+        while later and later[0][0] <= at:
+            truth.deliveries += 1
+            yield heapq.heappop(later)[2]
+    for entry in (*overtaken.values(), *(put_off for _, _, put_off in sorted(later))):
         truth.deliveries += 1
         yield entry
-    while again:
-        yield _repeat(again, truth)
-
-
-def _repeat(again: list[tuple[int, int, Entry]], truth: Truth) -> Entry:
-    truth.deliveries += 1
-    truth.repeated += 1
-    return heapq.heappop(again)[2]
 
 
 def _events(work: Workload, truth: Truth) -> Iterator[Entry]:

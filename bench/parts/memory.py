@@ -16,7 +16,7 @@ Memory = list[tuple[float, int, int]]
 
 def run(bench: Bench) -> Part:
     """One run of one worker: it is long."""
-    topic = bench.topic(events=bench.memory_events, keys=KEYS)
+    topic = bench.topic(events=bench.options.memory_events, keys=KEYS)
     arm = Arm(
         label="inorder fold, default cache",
         program="inorder",
