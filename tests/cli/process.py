@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ class Running:
     """`inorder ARGUMENTS` in `folder`."""
 
     def __init__(self, folder: Path, *arguments: object, stdin: int = subprocess.DEVNULL) -> None:
-        self._out, self._err = folder / "out", folder / "err"
+        self._out, self._err = (folder / f"{name}-{uuid.uuid4()}" for name in ("out", "err"))
         command = [sys.executable, "-m", "inorder.cli", *map(str, arguments)]
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(command, cwd=folder, stdin=stdin, stdout=out, stderr=err)
