@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -52,6 +53,38 @@ class Order(msgspec.Struct):
     signal: int = signal.SIGKILL
     thaw: int = 0
     """Not a new worker: this frozen one is to go on."""
+    fences: bool = True
+    """False: a store whose fences never grow and never refuse anybody."""
+    revisions: bool = True
+    """False: a store that replaces an entity whatever became of it since it was read."""
+
+
+SERVICE = "service"
+"""The kind of a handler without `tx` that keeps the last version of each key at a service, which checks fences."""
+
+
+class Service:
+    """Something outside of inorder's reach: a key's value is what was put last, unless it came with an older fence."""
+
+    def __init__(self, path: str) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._lock = threading.Lock()
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, version INTEGER, fence INTEGER) WITHOUT ROWID"
+        )
+
+    def put(self, key: str, version: int, fence: int) -> bool:
+        """Whether it was taken."""
+        with self._lock:
+            done = self._connection.execute(
+                "INSERT INTO kept VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
+                "SET version = excluded.version, fence = excluded.fence WHERE excluded.fence >= fence",
+                (key, version, fence),
+            )
+        return done.rowcount == 1
+
+    def kept(self) -> dict[str, int]:
+        return dict(self._connection.execute("SELECT key, version FROM kept").fetchall())
 
 
 def consumer(
@@ -61,7 +94,7 @@ def consumer(
     entered: Callable[[], None] = lambda: None,
     left: Callable[[], None] = lambda: None,
 ) -> Callable[..., Any]:
-    """The consumer of these tests. Every third event of key "c" fails; the second of "d" fails once in each process."""
+    """The consumer of these tests. The third event of key "c" fails; the second of "d" fails once in each process."""
     tried: set[str] = set()
 
     def act(entry: Entry) -> None:
@@ -77,6 +110,16 @@ def consumer(
             file.write(b"%s %d\n" % (entry.key.encode(), entry.version))
         left()
 
+    if kind == SERVICE:
+        service = Service(effects)
+
+        @inorder.handler(key="key", version="version", id="id", name="stream", retry=RETRY, limits=LIMITS)
+        def put(entry: Entry, context: inorder.Context) -> None:
+            act(entry)
+            if not service.put(entry.key, entry.version, context.fence):
+                raise PermissionError("an older fence")
+
+        return put
     mark = "%s" if store.startswith("postgresql") else "?"
     return declare(kind, act, note, mark, retry=RETRY, limits=LIMITS)
 
@@ -102,8 +145,10 @@ class Death:
         if self._number == signal.SIGKILL:
             os.kill(os.getpid(), signal.SIGKILL)
         # Whoever is frozen while another of its threads has a file locked would freeze everybody else.
-        with self.using_source, self.using_store:
-            signal.pthread_kill(threading.get_ident(), self._number)  # this very thread stops before it returns
+        locks = [lock for lock in (self.using_source, self.using_store) if lock.acquire(timeout=0.5)]
+        signal.pthread_kill(threading.get_ident(), self._number)  # this very thread stops before it returns
+        for lock in locks:
+            lock.release()
 
 
 class DeadlySource:
@@ -133,9 +178,11 @@ class DeadlySource:
 class DeadlyStore:
     """A store whose worker may die around each use of it, and in the middle of each transaction."""
 
-    def __init__(self, inner: Store, death: Death) -> None:
+    def __init__(self, inner: Store, death: Death, fences: bool = True, revisions: bool = True) -> None:
         self._inner = inner
         self._death = death
+        self._fences = fences
+        self._revisions = revisions
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
@@ -144,7 +191,7 @@ class DeadlyStore:
         with self._death.using_store:
             found = self._inner.acquire(partitions)
         self._death.at("fences raised")
-        return found
+        return found if self._fences else dict.fromkeys(partitions, 1)
 
     def load(self, keys: Sequence[str]) -> dict[str, Entity]:
         found = self._inner.load(keys)
@@ -159,7 +206,7 @@ class DeadlyStore:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         with self._death.using_store, self._inner.transaction() as inner:
-            transaction = DeadlyTransaction(inner, self._death)
+            transaction = DeadlyTransaction(inner, self._death, self._fences, self._revisions)
             yield cast(Transaction, transaction)
             transaction.at("commit")
         transaction.at("committed")
@@ -171,9 +218,11 @@ class DeadlyTransaction:
     Each of these steps is told apart by what is written: holding, releasing or parking, or whatever else.
     """
 
-    def __init__(self, inner: Transaction, death: Death) -> None:
+    def __init__(self, inner: Transaction, death: Death, fences: bool, revisions: bool) -> None:
         self._inner = inner
         self._death = death
+        self._fences = fences
+        self._revisions = revisions
         self._what: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -192,6 +241,11 @@ class DeadlyTransaction:
         self._what += ["releasing"] * bool(changes.released)
         self._what += ["parking"] * bool(parked)
         self.at("write")
+        if not self._fences:
+            fences = {}
+        if not self._revisions:
+            found = dict(self._inner.execute("SELECT key, revision FROM inorder_entities").fetchall())
+            rows = [msgspec.structs.replace(row, expected=found.get(row.key, 0)) for row in rows]
         with _each_statement(self._inner.connection, lambda: self.at("statement")):
             self._inner.write(rows, changes, fences)
         self.at("written")
@@ -233,8 +287,13 @@ def work(order: Order) -> None:
     )
     stream = declaration_of(function).name
     source = cast(Source, DeadlySource(open_source(order.source, stream), death))
-    settings = Settings(source=order.source, store=order.store, worker="killed")
-    opened: Callable[[], Store] = lambda: cast(Store, DeadlyStore(open_store(order.store, stream), death))  # noqa: E731
+    # One at a time for the service: whoever is frozen must not keep its file locked.
+    concurrency = 1 if order.kind == SERVICE else 16
+    settings = Settings(source=order.source, store=order.store, concurrency=concurrency, worker="deadly")
+
+    def opened() -> Store:
+        return cast(Store, DeadlyStore(open_store(order.store, stream), death, order.fences, order.revisions))
+
     Assembled(declaration_of(function), settings, source, opened).loop.run(UNTIL_IDLE_S)
 
 
@@ -268,6 +327,11 @@ class Crasher(AbstractContextManager["Crasher"]):
     def thaw(self, pid: int, order: Order) -> None:
         """Let a frozen worker go on. It comes to the end of the stream."""
         _, status = self._ask(msgspec.structs.replace(order, thaw=pid))
+        assert status == 0
+
+    def run(self, order: Order) -> None:
+        """Run a worker to the end of the stream."""
+        _, status = self._ask(order)
         assert status == 0
 
     def _ask(self, order: Order) -> tuple[int, int]:
