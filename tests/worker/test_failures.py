@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import inorder
@@ -228,3 +230,20 @@ def test_a_handler_that_returns_an_awaitable_fails(bench: Bench) -> None:
     assert [row.letter.detail for row in bench.letters()] == [
         "TypeError: returned an awaitable; declare the handler with async def"
     ]
+
+
+def test_a_state_that_json_cannot_hold_is_its_events_fault(tmp_path: Path) -> None:
+    class Step(msgspec.Struct):
+        id: str
+        key: str
+        version: int
+
+    @inorder.fold(key="key", version="version", id="id", retry=inorder.Retry(attempts=2, delay_s=0.01))
+    def odd(state: dict[str, Any] | None, step: Step) -> dict[str, Any]:
+        return {"n": step.version, "odd": 1j if (step.key, step.version) == ("a", 3) else 1}
+
+    steps = [Step(f"{key}-{version}", key, version) for version in (1, 2, 3) for key in "abc"]
+    file = tmp_path / "steps.jsonl"
+    file.write_bytes(b"\n".join(map(msgspec.json.encode, steps)))
+    report = inorder.run(odd, source=str(file), store=f"sqlite:///{tmp_path}/s.db", until_idle_s=0.1)
+    assert (report.outcomes["applied"], report.outcomes["dead_lettered"], report.parked_keys) == (8, 1, 1)

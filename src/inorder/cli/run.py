@@ -23,7 +23,7 @@ from inorder.wiring import check_source, check_store, is_one_reader, open_store
 from inorder.worker.child import SPARE_S
 from inorder.worker.loading import load_consumer
 from inorder.worker.run import Worker, report
-from inorder.worker.settings import Settings
+from inorder.worker.settings import DEFAULT_STORE, Settings
 from inorder.worker.supervisor import Supervisor
 
 AtLeastOne = Number(gte=1)
@@ -40,7 +40,7 @@ def run(
             "--from", allow_leading_hyphen=True, help="embedded:///path.db/TOPIC, kafka://host:port/TOPIC, FILE or -"
         ),
     ],
-    store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")] = "sqlite:///inorder.db",
+    store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")] = DEFAULT_STORE,
     workers: Annotated[int, Parameter(validator=AtLeastOne, help="Processes of one group")] = 1,
     concurrency: Annotated[
         int, Parameter(validator=AtLeastOne, help="Handlers without tx that run at once in one process")

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from inorder.cli.codes import Exit
 from inorder.cli.streams import open_stream
 from inorder.errors import NotFound
+from inorder.worker.settings import DEFAULT_STORE
 
 _CHUNK = 500
 
@@ -20,7 +21,7 @@ def state(
     key: Annotated[str | None, Parameter(help="Only this entity")] = None,
     /,
     *,
-    store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")],
+    store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")] = DEFAULT_STORE,
     stream: Annotated[str | None, Parameter(help="Which stream, where the store has several")] = None,
     as_json: Annotated[
         bool,

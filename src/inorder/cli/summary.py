@@ -59,7 +59,7 @@ def _pace(found: Report) -> str:
 def _meaning(outcome: str) -> str:
     return {
         "applied": "took effect",
-        "duplicate": "had taken effect already",
+        "duplicate": "had taken effect, or was waiting, already",
         "stale": "older than the state, and not needed",
         "held": "early; wait in the store",
         "parked": "wait behind an event that failed",

@@ -74,7 +74,8 @@ class Batches:
                 self._once(job, due, {p: f for p, f in fences.items() if p not in lost}, manner)
             except Redo as redo:
                 self._forget(job, due)
-                if manner is Manner.SINGLY and redo.event is not None:
+                alone = manner is Manner.SINGLY or isinstance(self.effect, FoldEffect)
+                if redo.event is not None and alone:
                     # Known by name: the others can go together once more, and this one fails without being tried.
                     place = redo.event.key, redo.event.version
                     self.effect.barred[place] = redo.error

@@ -109,7 +109,13 @@ class FoldEffect(BatchEffect):
 
     def encode(self, entity: Entity) -> bytes | None:
         """The state as the store keeps it."""
-        return None if entity.state is None else self._encode(entity.state)
+        try:
+            return None if entity.state is None else self._encode(entity.state)
+        except Exception as error:
+            if not entity.applied:
+                raise
+            # Which of its events made it so is not known; the last one is the first to be doubted.
+            raise Redo(entity.applied[-1], TypeError(f"returned a state that JSON cannot hold: {error}")) from error
 
     def apply(self, entity: Entity, event: Event) -> None:
         """Fold one event into the state. Raises TypeError when the function returns another type than it says."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
+DEFAULT_STORE = "sqlite:///inorder.db"
+"""Where a consumer keeps what it knows, unless it is told otherwise."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The options of `inorder run` and `inorder.run`. Times are seconds."""
 
     source: str
-    store: str = "sqlite:///inorder.db"
+    store: str = DEFAULT_STORE
     concurrency: int = 16
     """Handlers without `tx` that run at once in one process."""
     until_idle_s: float | None = None
