@@ -58,6 +58,7 @@ def transaction(harness: KafkaHarness, values: list[bytes], *, fate: str, partit
     settings = {"bootstrap.servers": harness.kafka.bootstrap, "transactional.id": f"{harness.topic}-{fate}"}
     producer = Producer({**settings, "log_level": 0})
     producer.init_transactions(LIMIT_S)
+    marker = end(harness, partition) + len(values)
     producer.begin_transaction()
     for value in values:
         producer.produce(harness.topic, value, partition=partition)
@@ -68,6 +69,8 @@ def transaction(harness: KafkaHarness, values: list[bytes], *, fate: str, partit
         producer.abort_transaction(LIMIT_S)
     else:
         harness.keep(producer)
+        return
+    wait_for("the marker is written", lambda: end(harness, partition) > marker)
 
 
 def compact_eagerly(kafka: KafkaCluster) -> None:

@@ -117,6 +117,11 @@ class KafkaSource:
         """
         self._commits.send(self._member.consumer, self._commits.ask(offsets))
 
+    @property
+    def ignored_commits(self) -> int:
+        """How many commits were asked for partitions that were not ours (any more)."""
+        return self._commits.ignored
+
     def at_end(self) -> bool:
         """Whether the whole group has committed everything up to the end of every partition."""
         if not all(owned.settled for owned in self._owned):

@@ -169,16 +169,13 @@ class Member:
         """The next messages. Waits until there are `most`, or for the whole time. Runs the callbacks."""
         # Who does not poll for too long is put out of the group. A revocation that waits meanwhile does not say so.
         self._expired = time.monotonic() - self._polled_at > self._poll_limit_s
-        try:
-            messages = self.consumer.consume(most, timeout_s)
-        except BaseException:
-            # A signal handler raised: messages may be gone that librdkafka counts as given out.
-            self._torn = True
-            raise
-        finally:
-            self._polled_at = time.monotonic()
+        # If a signal handler raises in here, messages may be gone that librdkafka counts as given out.
+        self._torn = True
+        messages = self.consumer.consume(most, timeout_s)
+        self._polled_at = time.monotonic()
         if any(map(_error, messages)):
-            return [message for message in messages if not self._is_error(message)]
+            messages = [message for message in messages if not self._is_error(message)]
+        self._torn = False
         return messages
 
     def mend(self) -> None:
