@@ -49,13 +49,6 @@ def topic(kafka: KafkaCluster) -> Callable[..., str]:
     return make
 
 
-@pytest.fixture(scope="module")
-def kafka_alone() -> Iterator[KafkaCluster]:
-    """A broker of these tests alone, to pause and to kill."""
-    with KafkaCluster() as cluster:
-        yield cluster
-
-
 @pytest.fixture(params=sorted(DATABASES))
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     """A user's database with an outbox in it."""

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -197,8 +196,8 @@ def test_a_resting_key_is_tried_again_by_the_same_relay(
     with database.transaction() as connection:
         outbox.add(connection, "A", b"bad")
     broker.refused.add(b"bad")
-    threading.Timer(0.4, broker.refused.clear).start()
-    report = Relay(database.url, "fake://").run(until_idle_s=1.0)
+    threading.Timer(0.3, broker.refused.clear).start()
+    report = Relay(database.url, "fake://").run(until_idle_s=0.5)
     assert (report.published, report.unsent, report.stopped) == (1, 0, {})
 
 
@@ -235,7 +234,7 @@ def test_killed_at_any_moment_a_relay_loses_nothing_and_changes_no_order(databas
         f"sys.exit(main(['relay', '--store', {database.url!r}, '--to', {embedded!r}]))"
     )
     tables: OutboxTables = open_outbox(database.url, "outbox")
-    for goal, pause_s in ((2400, 0.0), (1600, 0.013), (800, 0.026)):
+    for goal, pause_s in ((2400, 0.0), (1200, 0.02)):
         process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
         until(lambda below=goal: tables.unsent_count() < below)  # type: ignore[misc]
         time.sleep(pause_s)
@@ -268,7 +267,8 @@ def test_the_command_says_what_was_not_taken(
     assert "A: MSG_SIZE_TOO_LARGE" in capsys.readouterr().out
 
 
-def test_sigterm_ends_the_command_cleanly(database: Database, embedded: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_sigterm_ends_the_command_cleanly(database: Database, embedded: str) -> None:
     add(database, ("A", 2))
     command = [sys.executable, "-m", "inorder.cli", "relay", "--store", database.url, "--to", embedded, "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

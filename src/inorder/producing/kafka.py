@@ -13,6 +13,7 @@ from contextlib import suppress
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from inorder.core.partitioner import partition_for
 from inorder.errors import Unreachable, UsageError
 from inorder.producing.kafka_settings import choose
 from inorder.producing.kafka_topic import batch_limits
@@ -21,6 +22,7 @@ from inorder.sources import kafka_url
 
 CREATE_LIMIT_S = 10.0
 """How long a cluster may take to create a topic."""
+ANY_PARTITION = -1
 _FULL_WAIT_S = 0.1
 
 
@@ -41,8 +43,9 @@ class KafkaSink:
         self._error: KafkaError | None = None
         self._failures = contact.Failures()
         chosen = choose(bootstrap, options or {})
-        # One request at a time: a broker takes the second batch of a new producer although the first one failed.
-        settings = {**chosen.settings, "max.in.flight": 1, "delivery.report.only.error": True}
+        settings = {**chosen.settings, "delivery.report.only.error": True}
+        self._own_placement = chosen.own_placement
+        self._opened: set[int] = set()
         self._patience_s = chosen.delivery_timeout_s
         self._moved_at = time.monotonic()
         self._left = 0
@@ -51,7 +54,7 @@ class KafkaSink:
             admin = AdminClient({**settings, **callbacks})
         except (KafkaException, TypeError, ValueError) as error:
             raise contact.bad_option(error) from None
-        self._find_or_create(admin, partitions)
+        self._partitions = self._find_or_create(admin, partitions)
         settings |= batch_limits(admin, topic, options or {})
         self._producer = Producer({**settings, **callbacks, "on_delivery": self._not_delivered})
 
@@ -66,19 +69,27 @@ class KafkaSink:
 
     def send(self, records: Sequence[tuple[bytes | None, bytes]]) -> None:
         """Take these, each a key and a value, in this order. Only `flush` says that they are kept."""
-        produce, topic = self._producer.produce, self.topic
+        own, opened, partitions = self._own_placement, self._opened, self._partitions
         for key, value in records:
-            while True:
-                try:
-                    produce(topic, value, key)
-                except BufferError:
-                    self._serve(_FULL_WAIT_S)  # its queue is full
-                except KafkaException as error:
-                    raise self._lost(error.args[0]) from None
-                else:
-                    break
-            self._sent += 1
+            number = partition_for(key, partitions) if own and key is not None else ANY_PARTITION
+            self._produce(key, value, number)
+            if number not in opened:
+                # A broker that knows nothing of a producer takes its second batch although the first one failed.
+                self.flush()
+                opened.add(number)
         self._serve(0)
+
+    def _produce(self, key: bytes | None, value: bytes, number: int) -> None:
+        while True:
+            try:
+                self._producer.produce(self.topic, value, key, number)
+            except BufferError:
+                self._serve(_FULL_WAIT_S)  # its queue is full
+            except KafkaException as error:
+                raise self._lost(error.args[0]) from None
+            else:
+                self._sent += 1
+                return
 
     def flush(self) -> int:
         """Wait until the broker keeps all that was sent; returns how many since the sink was opened."""
@@ -130,7 +141,7 @@ class KafkaSink:
             f"Kafka at {self._bootstrap} took {kept} of {self._sent} records for {self.topic}: {why.str()}"
         )
 
-    def _find_or_create(self, admin: AdminClient, partitions: int | None) -> None:
+    def _find_or_create(self, admin: AdminClient, partitions: int | None) -> int:
         patience_s = contact.UNKNOWN_LIMIT_S if partitions is None else 0.0
         found = contact.find_topic(admin, self._bootstrap, self.topic, self._failures, patience_s)
         if found is None and partitions is not None:
@@ -143,6 +154,7 @@ class KafkaSink:
                 f"topic {self.topic} has {len(found.partitions)} partitions, not {partitions}: growing it moves keys "
                 "to other partitions, and is left to Kafka's own tools"
             )
+        return len(found.partitions)
 
     def _create(self, admin: AdminClient, partitions: int) -> None:
         try:
