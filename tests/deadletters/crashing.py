@@ -60,16 +60,16 @@ class Ticks:
 def consumer(order: Order, ticks: Ticks | None = None) -> Callable[..., Any]:
     """The consumer of these tests. `effects` is a file that takes the effects of handlers without `tx`."""
     fault = Fault(*order.bad)
-    tick = ticks.tick if ticks is not None else lambda: None
+    counted = ticks or Ticks(0)
 
     def act(entry: Entry) -> None:
-        tick()
+        counted.tick()
         fault(entry)
 
     def note(entry: Entry) -> None:
         with open(order.effects, "ab", buffering=0) as file:
             file.write(b"%s %d\n" % (entry.key.encode(), entry.version))
-        tick()
+        counted.tick()
 
     mark = "%s" if order.store.startswith("postgresql") else "?"
     return declare(order.kind, act, note, mark, retry=RETRY, limits=LIMITS)
@@ -108,8 +108,8 @@ def do(order: Order, function: Callable[..., Any]) -> None:
 
 def _tick_at_each_statement(ticks: Ticks) -> None:
     from inorder.stores.postgres.connections import Link
-    from inorder.stores.sqlite import store as sqlite
 
+    sqlite: Any = import_module("inorder.stores.sqlite.store")
     opened = sqlite.open_file
 
     def open_file(*arguments: Any, **options: Any) -> Any:
