@@ -107,7 +107,7 @@ class Driver:
             self._run(first)
             self._canary = False
             if self.stopped is None and not self._stop.is_set():
-                log.info("the canary of %d keys is through", len(first))
+                log.info("the canary is through")
         if self.stopped is None and not self._stop.is_set():
             self._run(lanes[len(first) :] if len(lanes) > len(first) else lanes)
         if self.stopped is None and self._stop.is_set():
