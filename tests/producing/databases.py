@@ -6,10 +6,12 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 import pytest
+
+import inorder
 
 
 class Database:
@@ -72,6 +74,14 @@ class Postgres(Database):
 
     def __init__(self, request: pytest.FixtureRequest, _: Path) -> None:
         super().__init__(request.getfixturevalue("postgres_url"))
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """A database of that URL, with an outbox in it."""
+        made = cls.__new__(cls)
+        made.url = url
+        inorder.Outbox(url).prepare()
+        return made
 
     def connect(self, **options: Any) -> Any:
         return psycopg.connect(self.url, **options)

@@ -26,7 +26,7 @@ from inorder.producing.outbox_tables import LANES, OutboxTables
 from inorder.producing.relay import Relay
 from inorder.sources import embedded_url
 from inorder.wiring import open_outbox
-from tests.producing.databases import Database
+from tests.producing.databases import Database, Postgres
 from tests.producing.fake import FakeChannel
 from tests.producing.reading import read_topic
 
@@ -218,6 +218,31 @@ def test_what_was_published_and_could_not_be_marked_is_marked_later(
     assert working.run(until_idle_s=0.1).published == 3
     assert published(embedded) == {"A": [1, 2, 3]}
     assert database.events() == []
+
+
+def test_a_relay_outlives_its_connection(postgres_url: str, embedded: str) -> None:
+    database = Postgres.at(postgres_url)
+    add(database, ("A", 2))
+    tables: OutboxTables = open_outbox(postgres_url, "outbox")
+    with relays(database, embedded, 1):
+        until(lambda: tables.unsent_count() == 0)
+        with psycopg.connect(postgres_url) as link:
+            others = "pid <> pg_backend_pid() AND datname = current_database()"
+            link.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+        add(database, ("A", 2))
+        tables = open_outbox(postgres_url, "outbox")
+        until(lambda: tables.unsent_count() == 0)
+        tables.close()
+    assert first_appearances(published(embedded)) == {"A": [1, 2, 3, 4]}
+
+
+def test_an_outbox_in_a_schema_of_the_users_choice(postgres_url: str, embedded: str) -> None:
+    url = f"{postgres_url}?schema=bank"
+    outbox = inorder.Outbox(url)
+    outbox.prepare()
+    with psycopg.connect(postgres_url) as connection:
+        outbox.add(connection, "A", {"account": "A"})
+    assert Relay(url, embedded).run(until_idle_s=0.1).published == 1
 
 
 def test_killed_at_any_moment_a_relay_loses_nothing_and_changes_no_order(database: Database, embedded: str) -> None:

@@ -36,6 +36,7 @@ class PostgresOutbox(OutboxTables):
         self.name = at.name
         self.sql = statements_for(at.schema)
         self._conninfo = at.conninfo
+        self._schema = at.schema
         self._link: psycopg.Connection[Any] | None = None
 
     @classmethod
@@ -66,8 +67,11 @@ class PostgresOutbox(OutboxTables):
             return
         with self._begin() as link:
             link.execute("SELECT pg_advisory_xact_lock(%s)", (MAKE_LOCK,))
-            for name in ("schema", *(name for name in self.sql if name.startswith("make_"))):
-                link.execute(self.sql[name])
+            if not link.execute(self.sql["schema_exists"], (self._schema,)).fetchall():
+                link.execute(self.sql["schema_make"])
+            for name in self.sql:
+                if name.startswith("make_"):
+                    link.execute(self.sql[name])
 
     def is_made(self) -> bool:
         """Whether the tables are there."""

@@ -1,5 +1,8 @@
--- schema: made with the first table that needs it; a store in the same schema uses it too
-CREATE SCHEMA IF NOT EXISTS {schema};
+-- schema_exists: asked first, because making a schema needs a right that the user of an existing one may lack
+SELECT 1 FROM pg_namespace WHERE nspname = %s;
+
+-- schema_make: a store in the same schema uses it too
+CREATE SCHEMA {schema};
 
 -- make_keys: the row of a key is what its writers queue up at, and where the next version comes from
 CREATE TABLE IF NOT EXISTS {schema}.outbox_keys (

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from inorder.errors import Undelivered, Unreachable
+from inorder.errors import Mismatch, Undelivered, Unreachable
 from inorder.producing.delivery import Delivery
 from inorder.producing.outbox import DEFAULT_NAME
 from inorder.producing.outbox_tables import OutboxTables, Row
@@ -91,7 +91,7 @@ class Relay:
             while not self._stop.is_set():
                 try:
                     busy = self._turn()
-                except Unreachable as error:
+                except (Unreachable, Mismatch) as error:
                     _log.warning("%s; tried again", error)
                     self._renew_at = 0.0
                     self._stop.wait(1.0)
