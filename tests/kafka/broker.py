@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
@@ -43,8 +43,19 @@ def end(harness: KafkaHarness, partition: int = 0) -> int:
     """The offset after the last one, markers included."""
     where = TopicPartition(harness.topic, partition)
     newest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    answer = harness.kafka.admin.list_offsets({where: newest})
-    return answer[where].result(LIMIT_S).offset  # type: ignore[no-any-return]
+    found: list[int] = []
+
+    def asked() -> bool:
+        # A broker under load may for a moment not lead a partition that was just made.
+        try:
+            found.append(harness.kafka.admin.list_offsets({where: newest})[where].result(LIMIT_S).offset)
+        except KafkaException as error:
+            if not error.args[0].retriable() and error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                raise
+        return bool(found)
+
+    wait_for("the end is known", asked)
+    return found[0]
 
 
 def delete_before(harness: KafkaHarness, offset: int, partition: int = 0) -> None:

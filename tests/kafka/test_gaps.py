@@ -12,11 +12,15 @@ from tests.services import KafkaCluster
 from tests.sources.harness import Consumer, until
 from tests.sources.test_source_conformance import numbered, owning
 
+# Offsets are the same whatever the group's protocol.
+once = pytest.mark.parametrize("harness", ["cooperative"], indirect=True)
+
 
 def at_end(consumer: Consumer) -> None:
     until("it is at the end", consumer.source.at_end, consumer)
 
 
+@once
 def test_transaction_markers_between_records(harness: KafkaHarness) -> None:
     broker.transaction(harness, numbered(3), fate="commit")
     harness.produce(0, [b"after"])
@@ -37,6 +41,7 @@ def test_a_transaction_marker_at_the_end(harness: KafkaHarness) -> None:
     assert broker.committed(harness)[0] == broker.end(harness) == 4, "the marker was passed"
 
 
+@once
 def test_an_idle_source_passes_markers_without_being_asked(harness: KafkaHarness) -> None:
     broker.transaction(harness, numbered(3), fate="commit")
     consumer = owning(harness)
@@ -45,6 +50,7 @@ def test_an_idle_source_passes_markers_without_being_asked(harness: KafkaHarness
     until("no lag is left", lambda: broker.committed(harness).get(0) == broker.end(harness), consumer)
 
 
+@once
 def test_unsettled_records_are_not_passed_with_their_marker(harness: KafkaHarness) -> None:
     broker.transaction(harness, numbered(3), fate="commit")
     consumer = owning(harness)
@@ -57,6 +63,7 @@ def test_unsettled_records_are_not_passed_with_their_marker(harness: KafkaHarnes
     assert broker.committed(harness)[0] == 2
 
 
+@once
 def test_aborted_records_are_not_given_and_do_not_keep_it_from_the_end(harness: KafkaHarness) -> None:
     broker.transaction(harness, numbered(3), fate="abort")
     consumer = owning(harness)
@@ -64,6 +71,7 @@ def test_aborted_records_are_not_given_and_do_not_keep_it_from_the_end(harness: 
     assert consumer.received == []
 
 
+@once
 def test_an_open_transaction_hides_its_records_and_is_no_lag(harness: KafkaHarness) -> None:
     harness.produce(0, [b"before"])
     broker.transaction(harness, numbered(3), fate="open")
@@ -74,6 +82,7 @@ def test_an_open_transaction_hides_its_records_and_is_no_lag(harness: KafkaHarne
     assert consumer.values() == [b"before"]
 
 
+@once
 def test_markers_that_nobody_passes_are_found_to_be_empty(harness: KafkaHarness) -> None:
     broker.transaction(harness, numbered(3), fate="commit")
     broker.commit(harness, 3)
@@ -87,7 +96,7 @@ def test_markers_that_nobody_passes_are_found_to_be_empty(harness: KafkaHarness)
         assert not nobody.at_end(), "a record is left"
 
 
-@pytest.mark.parametrize("harness", ["cooperative"], indirect=True)
+@once
 def test_compaction_leaves_gaps(harness: KafkaHarness, kafka: KafkaCluster) -> None:
     broker.compact_eagerly(kafka)
     compacted = KafkaHarness(
@@ -105,6 +114,7 @@ def test_compaction_leaves_gaps(harness: KafkaHarness, kafka: KafkaCluster) -> N
     compacted.close()
 
 
+@once
 def test_retention_took_the_first_records(harness: KafkaHarness) -> None:
     harness.produce(0, numbered(10))
     broker.delete_before(harness, 6)
@@ -115,6 +125,7 @@ def test_retention_took_the_first_records(harness: KafkaHarness) -> None:
     assert consumer.source.at_end()
 
 
+@once
 def test_retention_overtook_the_group(harness: KafkaHarness) -> None:
     harness.produce(0, numbered(10))
     broker.commit(harness, 3)
@@ -125,6 +136,7 @@ def test_retention_overtook_the_group(harness: KafkaHarness) -> None:
     assert consumer.source.at_end()
 
 
+@once
 def test_retention_took_everything(harness: KafkaHarness) -> None:
     harness.produce(0, numbered(10))
     broker.commit(harness, 3)
