@@ -56,6 +56,7 @@ def _run(command: str, folder: Path) -> str:
     environment = {**os.environ, "PATH": path, "INORDER_ACTOR": "dana", "NO_COLOR": "1", "COLUMNS": "100"}
     ended = subprocess.run(
         ["sh", "-c", command],
+        check=False,
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
