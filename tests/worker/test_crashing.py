@@ -47,8 +47,9 @@ IN_THE_STORE = [
     ("parking: commit", 1),
     ("parking: committed", 1),
 ]
-CASES = [("sqlite", *step) for step in AROUND_THE_STORE + IN_THE_STORE]
-CASES += [("postgresql", *step) for step in IN_THE_STORE]
+CASES = [(kind, "sqlite", *step) for kind in ("fold", "tx", "call") for step in AROUND_THE_STORE + IN_THE_STORE]
+CASES += [("tx", "postgresql", *step) for step in IN_THE_STORE]
+CASES += [(kind, "postgresql", *step) for kind in ("fold", "call") for step in IN_THE_STORE[1::2]]
 RIGHT = {"a": [1, 2, 3, 4, 5, 6, 7, 8], "b": [1, 2, 3, 4, 5], "c": [1, 2], "d": [1, 2, 3, 4]}
 
 
@@ -87,9 +88,19 @@ class Stream:
         return Order(self.kind, self.source, self.store, str(self.effects_file), step, nth)
 
     def finish(self) -> None:
-        """A normal worker works to the end of the stream."""
+        """Normal workers work to the end of the stream.
+
+        One may find everything committed before it owns anything, for a dead worker still keeps its partitions. What
+        is left to be tried again is then up to the next one.
+        """
         function = consumer(self.kind, self.store, str(self.effects_file))
-        inorder.run(function, source=self.source, store=self.store, until_idle_s=UNTIL_IDLE_S)
+        for _ in range(20):
+            inorder.run(function, source=self.source, store=self.store, until_idle_s=UNTIL_IDLE_S)
+            store: SqliteStore = open_store(self.store, "stream")
+            waits = store.due(list(self.broker.ends("topic"))).values()
+            store.close()
+            if not any(waiting.urgent for waiting in waits):
+                return
 
     def effects(self, store: SqliteStore) -> dict[str, list[int]]:
         """The versions that took effect, by key, in the order they did."""
@@ -149,8 +160,7 @@ def crasher() -> Iterator[Crasher]:
         yield found
 
 
-@pytest.mark.parametrize(("database", "step", "nth"), CASES, ids=[" ".join(map(str, case)) for case in CASES])
-@pytest.mark.parametrize("kind", ["fold", "tx", "call"])
+@pytest.mark.parametrize(("kind", "database", "step", "nth"), CASES, ids=[" ".join(map(str, case)) for case in CASES])
 def test_a_worker_killed_at_this_step_loses_nothing_and_applies_nothing_twice(
     tmp_path: Path, kind: str, database: str, step: str, nth: int, crasher: Crasher, request: pytest.FixtureRequest
 ) -> None:
