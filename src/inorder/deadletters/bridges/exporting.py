@@ -9,6 +9,7 @@ import msgspec
 
 from inorder.deadletters.bridges import spring
 from inorder.deadletters.operating import Operator
+from inorder.producing.delivery import ID_HEADER, VERSION_HEADER
 from inorder.stores.letter_rows import AuditRow
 from inorder.stores.rows import LetterRow
 
@@ -34,7 +35,7 @@ def export_letters(
     `look` is an open store of the stream. Each copy has the record's own key, value and headers, Spring's headers,
     and the number of its letter as `inorder-letter`.
     """
-    from inorder.producing.producer import Producer
+    from inorder.producing.producer import Producer  # asyncio and a client come with it
 
     destination = to.partition("?")[0]
     after = last = 0 if again else look.exported(destination)
@@ -69,7 +70,9 @@ def _send(producer: Any, row: LetterRow, stream: str) -> None:
     letter = row.letter
     record = letter.record
     headers = dict(record.headers) | spring.headers(letter, stream) | {"inorder-letter": str(row.id).encode()}
+    # As headers only: letters of a key go out as they failed, and a producer would insist on the order of versions.
+    if letter.version is not None and letter.event_id is not None:
+        headers |= {VERSION_HEADER: str(letter.version).encode(), ID_HEADER: letter.event_id.encode()}
     # A record without a key has no order to keep; its position tells it from others.
     key = record.key or f"{record.partition}@{record.offset}".encode()
-    version, event_id = letter.version, letter.event_id
-    producer.send(key, record.value or b"", version=version, id=event_id, headers=headers)
+    producer.send(key, record.value or b"", headers=headers)
