@@ -29,7 +29,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ended_by_a_signal(tmp_path: Path, number: signal.Signals, code: int) -> None:
     process = start(tmp_path, "--events", "20000", "--workers", "2")
-    while not list(tmp_path.glob("*/inorder-1-1.log")):
+    while not list(tmp_path.glob("*/inorder-1-1.log")) or len(children(process.pid)) < 4:
         assert process.poll() is None
         time.sleep(0.05)
     workers = children(process.pid)
