@@ -1,0 +1,211 @@
+"""What a trace has told so far. Checkers look at it and at the next step; nothing here judges."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from inorder.core.order import Outcome
+from inorder.proof.trace import Op, Rules, Step, Via
+
+Place = tuple[str, int]
+"""A key and a version."""
+Position = tuple[str | None, int | None]
+"""A partition and an offset."""
+Name = tuple[str | None, int | None, str | None]
+"""A key, a version and an event id."""
+
+
+class Effect(NamedTuple):
+    """A ledger row: one effect that is in force."""
+
+    version: int
+    id: str
+    via: Via
+    at: float
+    tx: int
+
+
+class History:
+    """Everything that checkers ask about the steps before the present one. `see` adds a step."""
+
+    __slots__ = (
+        "accepted",
+        "called",
+        "claimed",
+        "committed",
+        "epochs",
+        "epochs_ended",
+        "found",
+        "held",
+        "kept",
+        "last",
+        "ledger",
+        "lettered",
+        "letters",
+        "owners_called",
+        "refused",
+        "replayed_at",
+        "rules",
+        "running",
+        "skipped",
+        "states",
+        "top",
+        "waited",
+    )
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.accepted: dict[Position, Name] = {}
+        """Every record that the broker keeps."""
+        self.claimed: dict[str, dict[int, list[str]]] = {}
+        """By key and version: the ids of the accepted events, in the order they were accepted."""
+        self.ledger: dict[str, list[Effect]] = {}
+        """By key: the effects, in the order they were committed."""
+        self.top: dict[str, int] = {}
+        """By key: the highest version in effect."""
+        self.states: dict[str, str | None] = {}
+        self.held: dict[Place, Step] = {}
+        """What has a durable place now."""
+        self.waited: set[Name] = set()
+        """What ever had one."""
+        self.letters: dict[Position, Step] = {}
+        """The letters that are open."""
+        self.lettered: set[Position] = set()
+        """The positions of all letters ever written."""
+        self.kept: set[Name] = set()
+        """Events that are in effect, have a durable place, or are letters, or ever were."""
+        self.refused: set[Name] = set()
+        """Events that were decided without a row of their own: duplicates, and what is stale."""
+        self.skipped: set[Place] = set()
+        self.epochs: dict[str | None, int] = {}
+        """By partition: the epoch of its newest owner."""
+        self.epochs_ended: set[tuple[str | None, int]] = set()
+        """Partitions and epochs that are over, as far as their owners know."""
+        self.committed: dict[tuple[str | None, int | None], int] = {}
+        """By partition and epoch: the highest offset committed."""
+        self.running: dict[str, list[Step]] = {}
+        """By key: the handlers that run."""
+        self.called: dict[str, int] = {}
+        """By idempotency key: how many calls there were."""
+        self.owners_called: dict[str | None, int] = {}
+        """By partition: the newest epoch under which a call was made."""
+        self.replayed_at: list[float] = []
+        self.found: list[Step] = []
+        """What was found at rest, until the step that says that it was all."""
+        self.last: Step | None = None
+
+    def copy(self) -> History:
+        """A history of its own: what is added to one is not in the other."""
+        twin = History.__new__(History)
+        for name in self.__slots__:
+            value = getattr(self, name)
+            setattr(twin, name, value.copy() if isinstance(value, dict | set | list) else value)
+        twin.claimed = {key: {version: ids.copy() for version, ids in of.items()} for key, of in self.claimed.items()}
+        twin.ledger = {key: effects.copy() for key, effects in self.ledger.items()}
+        twin.running = {key: steps.copy() for key, steps in self.running.items()}
+        return twin
+
+    def effects(self, key: str | None) -> list[Effect]:
+        """The effects of a key so far."""
+        return self.ledger.get(key or "", [])
+
+    def durable(self, name: Name, position: Position) -> bool:
+        """Whether the store knows what became of a record: it may be settled."""
+        key, version, _ = name
+        if name in self.kept or name in self.refused or position in self.lettered:
+            return True
+        return key is not None and version is not None and (version <= self.rules.baseline)
+
+    def see(self, step: Step) -> None:
+        """Add a step."""
+        recorder = _RECORDERS.get(step.op)
+        if recorder is not None:
+            recorder(self, step)
+        self.last = step
+
+    def _accepted(self, step: Step) -> None:
+        self.accepted[step.partition, step.offset] = name_of(step)
+        if step.key is not None and step.version is not None and step.id is not None:
+            ids = self.claimed.setdefault(step.key, {}).setdefault(step.version, [])
+            if step.id not in ids:
+                ids.append(step.id)
+
+    def _assigned(self, step: Step) -> None:
+        self.epochs[step.partition] = max(self.epochs.get(step.partition, 0), step.epoch or 0)
+
+    def _revoked(self, step: Step) -> None:
+        if step.epoch is not None:
+            self.epochs_ended.add((step.partition, step.epoch))
+
+    def _started(self, step: Step) -> None:
+        self.running.setdefault(step.key or "", []).append(step)
+
+    def _ended(self, step: Step) -> None:
+        runs = self.running.get(step.key or "", [])
+        for at, run in enumerate(runs):
+            if (run.worker, name_of(run)) == (step.worker, name_of(step)):
+                del runs[at]
+                return
+
+    def _crashed(self, step: Step) -> None:
+        for key, runs in self.running.items():
+            self.running[key] = [run for run in runs if run.worker != step.worker]
+
+    def _called(self, step: Step) -> None:
+        self.called[step.id or ""] = self.called.get(step.id or "", 0) + 1
+        if step.epoch is not None:
+            self.owners_called[step.partition] = max(self.owners_called.get(step.partition, 0), step.epoch)
+
+    def _decided(self, step: Step) -> None:
+        if step.outcome in {Outcome.DUPLICATE, Outcome.STALE}:
+            self.refused.add(name_of(step))
+
+    def _applied(self, step: Step) -> None:
+        assert step.key is not None
+        assert step.version is not None
+        effect = Effect(step.version, step.id or "", step.via, step.at, step.tx)
+        self.ledger.setdefault(step.key, []).append(effect)
+        self.top[step.key] = max(self.top.get(step.key, self.rules.baseline), step.version)
+        self.kept.add(name_of(step))
+        if step.via is Via.REPLAY:
+            self.replayed_at.append(step.at)
+
+    def _state(self, step: Step) -> None:
+        self.states[step.key or ""] = step.state
+
+    def _held(self, step: Step) -> None:
+        self.held[step.key or "", step.version or 0] = step
+        self.waited.add(name_of(step))
+        self.kept.add(name_of(step))
+
+    def _released(self, step: Step) -> None:
+        self.held.pop((step.key or "", step.version or 0), None)
+
+    def _letter(self, step: Step) -> None:
+        self.letters[step.partition, step.offset] = step
+        self.lettered.add((step.partition, step.offset))
+        self.kept.add(name_of(step))
+
+    def _resolved(self, step: Step) -> None:
+        self.letters.pop((step.partition, step.offset), None)
+
+    def _skipped(self, step: Step) -> None:
+        self.skipped.add((step.key or "", step.version or 0))
+
+    def _committed(self, step: Step) -> None:
+        at = step.partition, step.epoch
+        self.committed[at] = max(self.committed.get(at, 0), step.offset or 0)
+
+    def _found(self, step: Step) -> None:
+        self.found.append(step)
+
+    def _rest(self, step: Step) -> None:
+        self.found = []
+
+
+_RECORDERS = {op: getattr(History, f"_{op.value}", None) for op in Op}
+
+
+def name_of(step: Step) -> Name:
+    """The event that a step is about."""
+    return step.key, step.version, step.id
