@@ -155,7 +155,7 @@ class Crew:
         outcomes = {outcome.value: counts.get(outcome.value, 0) for outcome in Outcome}
         assert counts["received"] == sum(outcomes.values())
         assert counts["received"] >= produced, "nothing was lost on the way"
-        assert {name for name, n in outcomes.items() if n} == {"applied", "duplicate"}
+        assert {name for name, n in outcomes.items() if n} == {"applied", "duplicate"}, outcomes
 
     def balances(self) -> dict[str, int]:
         if self.kind in {"tx", "naive"}:

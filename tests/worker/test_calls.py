@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections import Counter
@@ -235,3 +236,51 @@ def test_what_was_called_and_not_recorded_is_called_again_in_order(bench: Bench)
     assert meddled.is_set()
     assert list(dict.fromkeys(bench.effects()["a"])) == [1, 2, 3, 4, 5]
     assert bench.outcomes()["applied"] == 5
+
+
+@both
+def test_what_comes_back_from_the_store_and_runs_while_a_commit_is_refused_is_counted_once(bench: Bench) -> None:
+    """Its key is read again after a refusal, so the event that runs must not be decided beside its second copy."""
+    runs, again = threading.Event(), threading.Event()
+    calls = Counter[tuple[str, int]]()
+
+    def seen(entry: Entry) -> Callable[[], bool]:
+        """What is to come before this call may end."""
+        calls[entry.key, entry.version] += 1
+        if (entry.key, entry.version) == ("a", 3):
+            runs.set()
+            return again.is_set
+        if (entry.key, entry.version) == ("b", 2):
+            if calls["b", 2] == 2:
+                again.set()
+            return runs.is_set
+        return lambda: True
+
+    def meddle(entry: Entry) -> None:
+        if (entry.key, entry.version) == ("b", 2) and not again.is_set():
+            with sqlite3.connect(bench.path) as connection:
+                connection.execute("UPDATE inorder_entities SET revision = revision + 100 WHERE key = 'b'")
+            connection.close()
+
+    def act(entry: Entry) -> None:
+        until("it may go on", seen(entry))
+        meddle(entry)
+
+    async def act_async(entry: Entry) -> None:
+        may_go_on = seen(entry)
+        while not may_go_on():
+            await asyncio.sleep(0.002)
+        meddle(entry)
+
+    function = bench.declare(act if bench.kind == "call" else act_async)
+    bench.produce(*entries("a", 1, 3), *entries("b", 1))
+    working = bench.start(function)
+    until("the third waits", lambda: bench.outcomes() == {"applied": 2, "held": 1})
+    bench.produce(*entries("a", 2), *entries("b", 2))
+    until("all is settled", lambda: bench.committed() and not bench.waiting("a"))
+    assert working.stop()
+    assert bench.outcomes() == {"applied": 5}
+    assert {key: list(dict.fromkeys(versions)) for key, versions in bench.effects().items()} == {
+        "a": [1, 2, 3],
+        "b": [1, 2],
+    }

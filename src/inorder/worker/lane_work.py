@@ -19,7 +19,7 @@ from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
 from inorder.core.event import Event, Malformed, Partition, Slice
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
-from inorder.core.planner import Outage, Planner
+from inorder.core.planner import Outage, Planner, by_key
 from inorder.declaration import Declaration
 from inorder.errors import Fenced, HandlerTimeout, Mismatch
 from inorder.ports import Clock, Store
@@ -195,12 +195,11 @@ class LaneWork:
 
     async def _load_again(self, events: list[Event]) -> None:
         """The cache has let go of these entities while their events were queued."""
-        by_key: dict[str, list[Event]] = {}
-        for event in events:
-            by_key.setdefault(event.key, []).append(event)
-        await self._entities(by_key)
-        for key, found in by_key.items():
-            self._lanes.put_back(key, found)
+        epoch = self._epoch
+        found = by_key(events)
+        await self._entities(found)
+        for key, those in found.items():
+            self._lanes.put_back(key, those if epoch == self._epoch else _received(those))
         self.go()
 
     def _returned(self, runs: list[Run]) -> None:
@@ -215,7 +214,7 @@ class LaneWork:
         key, now = run.entity.key, self._clock.now()
         if run.epoch != self._epoch:
             # Decided on knowledge that turned out old: the guard must look again.
-            self._lanes.put_back(key, run.events)
+            self._lanes.put_back(key, _received(run.events))
             return False
         rest = run.events
         if run.error is None:
@@ -444,3 +443,8 @@ class LaneWork:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.on_failure(error)
+
+
+def _received(events: list[Event]) -> list[Event]:
+    """Without what came back from the store: after a refused commit that is read again, with its whole key."""
+    return [event for event in events if event.receiver is None]
