@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from inorder.core.order import Outcome
+from inorder.core.order import Order
 from inorder.proof.trace import Op, Rules, Step, Via
 
 Place = tuple[str, int]
@@ -43,7 +43,6 @@ class History:
         "lettered",
         "letters",
         "owners_called",
-        "refused",
         "replayed_at",
         "rules",
         "running",
@@ -74,8 +73,6 @@ class History:
         """The positions of all letters ever written."""
         self.kept: set[Name] = set()
         """Events that are in effect, have a durable place, or are letters, or ever were."""
-        self.refused: set[Name] = set()
-        """Events that were decided without a row of their own: duplicates, and what is stale."""
         self.skipped: set[Place] = set()
         self.epochs: dict[str | None, int] = {}
         """By partition: the epoch of its newest owner."""
@@ -111,10 +108,16 @@ class History:
 
     def durable(self, name: Name, position: Position) -> bool:
         """Whether the store knows what became of a record: it may be settled."""
+        return name in self.kept or position in self.lettered or self.superfluous(name)
+
+    def superfluous(self, name: Name) -> bool:
+        """Whether an event is not needed: below the baseline, skipped, or older than the snapshot in effect."""
         key, version, _ = name
-        if name in self.kept or name in self.refused or position in self.lettered:
+        if key is None or version is None:
+            return False
+        if version <= self.rules.baseline or (key, version) in self.skipped:
             return True
-        return key is not None and version is not None and (version <= self.rules.baseline)
+        return self.rules.order is Order.LATEST and self.top.get(key, 0) > version
 
     def see(self, step: Step) -> None:
         """Add a step."""
@@ -155,10 +158,6 @@ class History:
         self.called[step.id or ""] = self.called.get(step.id or "", 0) + 1
         if step.epoch is not None:
             self.owners_called[step.partition] = max(self.owners_called.get(step.partition, 0), step.epoch)
-
-    def _decided(self, step: Step) -> None:
-        if step.outcome in {Outcome.DUPLICATE, Outcome.STALE}:
-            self.refused.add(name_of(step))
 
     def _applied(self, step: Step) -> None:
         assert step.key is not None

@@ -41,7 +41,7 @@ class Op(StrEnum):
     APPLIED = "applied"
     """The ledger row of an effect was committed with it: key, version, id, via, epoch, tx."""
     STATE = "state"
-    """The stored state of a key changed: key, state, tx."""
+    """The stored state of a key was written: key, state, tx."""
     HELD = "held"
     """An event got a durable place: key, version, id; outcome is held or parked."""
     RELEASED = "released"

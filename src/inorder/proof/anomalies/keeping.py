@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inorder.core.order import Order
 from inorder.proof.anomalies.anomaly import Oracle, anomaly, given_up, shown
 from inorder.proof.history import History, Name
 from inorder.proof.trace import Op, Step
@@ -29,7 +28,7 @@ def lost_early(history: History, step: Step, _: Oracle | None) -> str | None:
         if (name[0], name[1]) not in kept
         and not _in_effect(history, name)
         and not _is_letter(history, name)
-        and not _superfluous(history, name)
+        and not history.superfluous(name)
     }
     return f"held, and gone: {shown(lost)}" if lost else None
 
@@ -121,19 +120,10 @@ def _is_letter(history: History, name: Name) -> bool:
     return any(history.accepted.get(position) == name for position in history.lettered)
 
 
-def _superfluous(history: History, name: Name) -> bool:
-    key, version, _ = name
-    if key is None or version is None:
-        return False
-    if version <= history.rules.baseline or (key, version) in history.skipped:
-        return True
-    return history.rules.order is Order.LATEST and history.top.get(key, 0) > version
-
-
 def _accounted(history: History, name: Name) -> bool:
     key, version, event_id = name
     if key is None or version is None:
         return False
     held = history.held.get((key, version))
     waits = held is not None and held.id == event_id
-    return waits or _in_effect(history, name) or _is_letter(history, name) or _superfluous(history, name)
+    return waits or _in_effect(history, name) or _is_letter(history, name) or history.superfluous(name)

@@ -40,7 +40,8 @@ def letter_loss(history: History, step: Step, _: Oracle | None) -> str | None:
     lost = {
         (name[0], name[1])
         for name in (history.accepted.get(position, (None, None, None)) for position in closed)
-        if name[0] is not None and name[1] is not None and not _dealt_with(history, name[0], name[1])
+        if name[0] is not None and name[1] is not None
+        if not history.superfluous(name) and not times_of(history.effects(name[0]), name[1])
     }
     return f"closed without effect: {shown(lost)}" if lost else None
 
@@ -79,11 +80,3 @@ def replay_rate(history: History, step: Step, _: Oracle | None) -> str | None:
         return None
     recent = sum(at > step.at - RATE_WINDOW_S for at in history.replayed_at) + 1
     return f"{recent} letters in a second, {rate:g} are allowed" if recent > max(rate, 1) else None
-
-
-def _dealt_with(history: History, key: str, version: int) -> bool:
-    if (key, version) in history.skipped or times_of(history.effects(key), version):
-        return True
-    if version <= history.rules.baseline:
-        return True
-    return history.rules.order is Order.LATEST and history.top.get(key, 0) > version
