@@ -23,6 +23,8 @@ class Effect(NamedTuple):
     via: Via
     at: float
     tx: int
+    nth: int
+    """Its place among the effects of its key, from 0."""
 
 
 class History:
@@ -30,6 +32,7 @@ class History:
 
     __slots__ = (
         "accepted",
+        "applied",
         "called",
         "claimed",
         "committed",
@@ -41,11 +44,15 @@ class History:
         "last",
         "ledger",
         "lettered",
+        "lettered_names",
         "letters",
+        "offsets",
         "owners_called",
         "replayed_at",
         "rules",
+        "run_ends",
         "running",
+        "settled",
         "skipped",
         "states",
         "top",
@@ -56,12 +63,20 @@ class History:
         self.rules = rules
         self.accepted: dict[Position, Name] = {}
         """Every record that the broker keeps."""
+        self.offsets: dict[str | None, list[int]] = {}
+        """By partition: the offsets of its records, in the order they were accepted."""
+        self.settled: dict[str | None, int] = {}
+        """By partition: how many of those were below the highest offset committed."""
         self.claimed: dict[str, dict[int, list[str]]] = {}
         """By key and version: the ids of the accepted events, in the order they were accepted."""
         self.ledger: dict[str, list[Effect]] = {}
         """By key: the effects, in the order they were committed."""
+        self.applied: dict[Place, list[Effect]] = {}
+        """The same by key and version."""
         self.top: dict[str, int] = {}
         """By key: the highest version in effect."""
+        self.run_ends: dict[str, int] = {}
+        """By key: the version up to which all took effect or were skipped."""
         self.states: dict[str, str | None] = {}
         self.held: dict[Place, Step] = {}
         """What has a durable place now."""
@@ -71,6 +86,8 @@ class History:
         """The letters that are open."""
         self.lettered: set[Position] = set()
         """The positions of all letters ever written."""
+        self.lettered_names: set[Name] = set()
+        """Their events, as they were accepted."""
         self.kept: set[Name] = set()
         """Events that are in effect, have a durable place, or are letters, or ever were."""
         self.skipped: set[Place] = set()
@@ -99,12 +116,22 @@ class History:
             setattr(twin, name, value.copy() if isinstance(value, dict | set | list) else value)
         twin.claimed = {key: {version: ids.copy() for version, ids in of.items()} for key, of in self.claimed.items()}
         twin.ledger = {key: effects.copy() for key, effects in self.ledger.items()}
+        twin.applied = {place: effects.copy() for place, effects in self.applied.items()}
+        twin.offsets = {partition: offsets.copy() for partition, offsets in self.offsets.items()}
         twin.running = {key: steps.copy() for key, steps in self.running.items()}
         return twin
 
     def effects(self, key: str | None) -> list[Effect]:
         """The effects of a key so far."""
         return self.ledger.get(key or "", [])
+
+    def times(self, key: str | None, version: int) -> list[Effect]:
+        """The effects of one version."""
+        return self.applied.get((key or "", version), [])
+
+    def run_end(self, key: str | None) -> int:
+        """The version up to which all of a key took effect or were skipped."""
+        return self.run_ends.get(key or "", self.rules.baseline)
 
     def durable(self, name: Name, position: Position) -> bool:
         """Whether the store knows what became of a record: it may be settled."""
@@ -128,6 +155,7 @@ class History:
 
     def _accepted(self, step: Step) -> None:
         self.accepted[step.partition, step.offset] = name_of(step)
+        self.offsets.setdefault(step.partition, []).append(step.offset or 0)
         if step.key is not None and step.version is not None and step.id is not None:
             ids = self.claimed.setdefault(step.key, {}).setdefault(step.version, [])
             if step.id not in ids:
@@ -162,8 +190,10 @@ class History:
     def _applied(self, step: Step) -> None:
         assert step.key is not None
         assert step.version is not None
-        effect = Effect(step.version, step.id or "", step.via, step.at, step.tx)
-        self.ledger.setdefault(step.key, []).append(effect)
+        effects = self.ledger.setdefault(step.key, [])
+        effects.append(Effect(step.version, step.id or "", step.via, step.at, step.tx, len(effects)))
+        self.applied.setdefault((step.key, step.version), []).append(effects[-1])
+        self._run_on(step.key)
         self.top[step.key] = max(self.top.get(step.key, self.rules.baseline), step.version)
         self.kept.add(name_of(step))
         if step.via is Via.REPLAY:
@@ -183,6 +213,7 @@ class History:
     def _letter(self, step: Step) -> None:
         self.letters[step.partition, step.offset] = step
         self.lettered.add((step.partition, step.offset))
+        self.lettered_names.add(self.accepted.get((step.partition, step.offset), name_of(step)))
         self.kept.add(name_of(step))
 
     def _resolved(self, step: Step) -> None:
@@ -190,9 +221,20 @@ class History:
 
     def _skipped(self, step: Step) -> None:
         self.skipped.add((step.key or "", step.version or 0))
+        self._run_on(step.key or "")
+
+    def _run_on(self, key: str) -> None:
+        end = self.run_end(key)
+        while (key, end + 1) in self.applied or (key, end + 1) in self.skipped:
+            end += 1
+        self.run_ends[key] = end
 
     def _committed(self, step: Step) -> None:
-        at = step.partition, step.epoch
+        at, offsets = (step.partition, step.epoch), self.offsets.get(step.partition, [])
+        settled = self.settled.get(step.partition, 0)
+        while settled < len(offsets) and offsets[settled] < (step.offset or 0):
+            settled += 1
+        self.settled[step.partition] = settled
         self.committed[at] = max(self.committed.get(at, 0), step.offset or 0)
 
     def _found(self, step: Step) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from inorder.proof.history import Effect, History, Place
+from inorder.proof.history import History, Place
 from inorder.proof.trace import Op, Step
 
 
@@ -91,11 +91,6 @@ def given_up(history: History, key: str) -> set[int]:
         for letter in history.letters.values()
         if letter.key == key and letter.version is not None and letter.reason == "failed"
     }
-
-
-def times_of(effects: Sequence[Effect], version: int) -> list[Effect]:
-    """The effects of one version."""
-    return [effect for effect in effects if effect.version == version]
 
 
 def shown(places: set[Place] | list[Place], most: int = 3) -> str:

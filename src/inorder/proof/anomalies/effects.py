@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inorder.core.order import Order
-from inorder.proof.anomalies.anomaly import Oracle, anomaly, times_of, wanted
+from inorder.proof.anomalies.anomaly import Oracle, anomaly, wanted
 from inorder.proof.history import History
 from inorder.proof.trace import Op, Step
 
@@ -12,7 +12,7 @@ from inorder.proof.trace import Op, Step
 def double_apply(history: History, step: Step, _: Oracle | None) -> str | None:
     """An event took effect twice, or two events of one version did."""
     assert step.version is not None
-    before = times_of(history.effects(step.key), step.version)
+    before = history.times(step.key, step.version)
     return f"{step.key} v{step.version} took effect as {before[-1].id} and again as {step.id}" if before else None
 
 
@@ -23,7 +23,7 @@ def stale_apply(history: History, step: Step, _: Oracle | None) -> str | None:
     top = history.top.get(step.key or "", history.rules.baseline)
     if history.rules.order is Order.COMMUTATIVE or step.version >= top:
         return None
-    if times_of(history.effects(step.key), step.version):
+    if history.times(step.key, step.version):
         return None
     return f"{step.key} v{step.version} took effect after v{top}"
 
@@ -34,13 +34,8 @@ def gap_apply(history: History, step: Step, _: Oracle | None) -> str | None:
     assert step.version is not None
     if history.rules.order is not Order.STRICT:
         return None
-    done = {effect.version for effect in history.effects(step.key)}
-    missing = [
-        version
-        for version in range(history.rules.baseline + 1, step.version)
-        if version not in done and (step.key or "", version) not in history.skipped
-    ]
-    return f"{step.key} v{step.version} took effect without v{missing[0]}" if missing else None
+    missing = history.run_end(step.key) + 1
+    return f"{step.key} v{step.version} took effect without v{missing}" if step.version > missing else None
 
 
 @anomaly("S11", "torn-effect", Op.STATE, Op.FOUND, needs=(Op.APPLIED,), asks_oracle=True)
@@ -58,10 +53,10 @@ def dedup_expiry(history: History, step: Step, _: Oracle | None) -> str | None:
     """A duplicate came so late that it was not known any more, and took effect again."""
     assert step.version is not None
     effects, rules = history.effects(step.key), history.rules
-    before = times_of(effects, step.version)
+    before = history.times(step.key, step.version)
     if not before:
         return None
-    since = len(effects) - effects.index(before[0])
+    since = len(effects) - before[0].nth
     late_s = step.at - before[0].at
     if since <= rules.remembered and late_s <= rules.remembered_s:
         return None
@@ -91,8 +86,9 @@ def effect_escape(history: History, step: Step, _: Oracle | None) -> str | None:
 @anomaly("S19", "cross-key-leak", Op.STATE, needs=(Op.APPLIED,))
 def cross_key_leak(history: History, step: Step, _: Oracle | None) -> str | None:
     """The state of a key changed in a transaction in which no event of that key took effect."""
-    same = step.state == history.states.get(step.key or "")
-    if same or any(effect.tx == step.tx for effect in history.effects(step.key)):
+    if step.state == history.states.get(step.key or "") or any(
+        effect.tx == step.tx for effect in history.effects(step.key)[-1:]
+    ):
         return None
     others = sorted(key for key, effects in history.ledger.items() if any(effect.tx == step.tx for effect in effects))
     what = f"an event of {others[0]}" if others else "no event at all"

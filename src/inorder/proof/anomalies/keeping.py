@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from inorder.proof.anomalies.anomaly import Oracle, anomaly, given_up, shown
 from inorder.proof.history import History, Name
 from inorder.proof.trace import Op, Step
@@ -27,7 +29,7 @@ def lost_early(history: History, step: Step, _: Oracle | None) -> str | None:
         for name in history.waited
         if (name[0], name[1]) not in kept
         and not _in_effect(history, name)
-        and not _is_letter(history, name)
+        and name not in history.lettered_names
         and not history.superfluous(name)
     }
     return f"held, and gone: {shown(lost)}" if lost else None
@@ -43,9 +45,9 @@ def gap_leak(history: History, step: Step, _: Oracle | None) -> str | None:
         why = waiting.get(found.key)
         if why is not None and why.reason == "parked":
             continue
-        before = (effect.version == found.version - 1 for effect in history.effects(found.key))
         skipped = (found.key, found.version - 1) in history.skipped
-        if any(before) or skipped or found.version == history.rules.baseline + 1:
+        first = found.version == history.rules.baseline + 1
+        if history.times(found.key, found.version - 1) or skipped or first:
             return f"{found.key} v{found.version} waits although v{found.version - 1} is done"
         if step.at - found.at > history.rules.gap_s:
             return f"{found.key} v{found.version} waits for {step.at - found.at:g} s, and its key is not parked"
@@ -56,12 +58,15 @@ def gap_leak(history: History, step: Step, _: Oracle | None) -> str | None:
 def settled_before_effect(history: History, step: Step, _: Oracle | None) -> str | None:
     """A record was settled at the broker before the store knew what became of it."""
     assert step.offset is not None
-    for (partition, offset), name in history.accepted.items():
-        if partition != step.partition or offset is None:
-            continue
-        below = offset < step.offset if step.op is Op.COMMITTED else offset == step.offset
-        if below and not history.durable(name, (partition, offset)):
-            return f"{partition}@{offset} ({name[0]} v{name[1]}) was settled before its outcome was stored"
+    if step.op is Op.DELETED:
+        asked = [step.offset]
+    else:
+        known = history.offsets.get(step.partition, [])[history.settled.get(step.partition, 0) :]
+        asked = list(takewhile(lambda offset: offset < step.offset, known))
+    for offset in asked:
+        name = history.accepted.get((step.partition, offset), (None, None, None))
+        if not history.durable(name, (step.partition, offset)):
+            return f"{step.partition}@{offset} ({name[0]} v{name[1]}) was settled before its outcome was stored"
     return None
 
 
@@ -105,19 +110,11 @@ def stuck(history: History, step: Step, _: Oracle | None) -> str | None:
 
 
 def _may_be_parked(history: History, key: str) -> bool:
-    done = {effect.version for effect in history.effects(key)}
-    top = history.rules.baseline
-    while top + 1 in done or (key, top + 1) in history.skipped:
-        top += 1
-    return bool(given_up(history, key)) or top + 1 not in history.claimed.get(key, {})
+    return bool(given_up(history, key)) or history.run_end(key) + 1 not in history.claimed.get(key, {})
 
 
 def _in_effect(history: History, name: Name) -> bool:
-    return any((effect.version, effect.id) == name[1:] for effect in history.effects(name[0]))
-
-
-def _is_letter(history: History, name: Name) -> bool:
-    return any(history.accepted.get(position) == name for position in history.lettered)
+    return name[1] is not None and any(effect.id == name[2] for effect in history.times(name[0], name[1]))
 
 
 def _accounted(history: History, name: Name) -> bool:
@@ -126,4 +123,4 @@ def _accounted(history: History, name: Name) -> bool:
         return False
     held = history.held.get((key, version))
     waits = held is not None and held.id == event_id
-    return waits or _in_effect(history, name) or _is_letter(history, name) or history.superfluous(name)
+    return waits or _in_effect(history, name) or name in history.lettered_names or history.superfluous(name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from inorder.core.order import Order
-from inorder.proof.anomalies.anomaly import Oracle, anomaly, given_up, shown, times_of
+from inorder.proof.anomalies.anomaly import Oracle, anomaly, given_up, shown
 from inorder.proof.history import History
 from inorder.proof.trace import Op, Step, Via
 
@@ -41,7 +43,7 @@ def letter_loss(history: History, step: Step, _: Oracle | None) -> str | None:
         (name[0], name[1])
         for name in (history.accepted.get(position, (None, None, None)) for position in closed)
         if name[0] is not None and name[1] is not None
-        if not history.superfluous(name) and not times_of(history.effects(name[0]), name[1])
+        if not history.superfluous(name) and not history.times(name[0], name[1])
     }
     return f"closed without effect: {shown(lost)}" if lost else None
 
@@ -50,7 +52,7 @@ def letter_loss(history: History, step: Step, _: Oracle | None) -> str | None:
 def replay_double(history: History, step: Step, _: Oracle | None) -> str | None:
     """A replay put an event through that took effect otherwise as well."""
     assert step.version is not None
-    before = times_of(history.effects(step.key), step.version)
+    before = history.times(step.key, step.version)
     if not before or not {Via.REPLAY, Via.DRAIN} & {step.via, *(effect.via for effect in before)}:
         return None
     return f"{step.key} v{step.version} took effect by {before[-1].via} and by {step.via}"
@@ -65,10 +67,9 @@ def replay_reorder(history: History, step: Step, _: Oracle | None) -> str | None
     top = history.top.get(step.key or "", history.rules.baseline)
     if step.version < top:
         return f"the replay put {step.key} v{step.version} through after v{top}"
-    between = range(top + 1, step.version)
-    missing = [version for version in between if (step.key or "", version) not in history.skipped]
-    if history.rules.order is Order.STRICT and missing:
-        return f"the replay put {step.key} v{step.version} through without v{missing[0]}"
+    missing = history.run_end(step.key) + 1
+    if history.rules.order is Order.STRICT and step.version > missing:
+        return f"the replay put {step.key} v{step.version} through without v{missing}"
     return None
 
 
@@ -78,5 +79,5 @@ def replay_rate(history: History, step: Step, _: Oracle | None) -> str | None:
     rate = history.rules.replay_per_s
     if rate is None or step.via is not Via.REPLAY:
         return None
-    recent = sum(at > step.at - RATE_WINDOW_S for at in history.replayed_at) + 1
+    recent = len(history.replayed_at) - bisect_right(history.replayed_at, step.at - RATE_WINDOW_S) + 1
     return f"{recent} letters in a second, {rate:g} are allowed" if recent > max(rate, 1) else None
