@@ -60,7 +60,7 @@ class Judge:
         self._asked = list(ANOMALIES.values() if anomalies is None else anomalies)
         self._by_op: dict[Op, list[Anomaly]] = {op: [] for op in Op}
         for one in self._asked:
-            missing = sorted(one.needs - rules.records)
+            missing = one.missing(rules.records)
             if missing:
                 self.unknown[one.id] = f"the trace does not record: {', '.join(missing)}"
             elif one.asks_oracle and oracle is None:

@@ -30,9 +30,13 @@ class Anomaly(NamedTuple):
     on: frozenset[Op]
     """The steps that its checker is to be asked about."""
     needs: frozenset[Op]
-    """What a trace must have recorded; where it has not, the verdict is unknown."""
+    """What a trace must have recorded, and of `on` at least one; where it has not, the verdict is unknown."""
     check: Checker
     asks_oracle: bool
+
+    def missing(self, records: frozenset[Op]) -> list[Op]:
+        """What a trace that records these would have to record too, for a verdict."""
+        return sorted(self.needs - records) or ([] if self.on & records else sorted(self.on))
 
     @property
     def at_rest(self) -> bool:
@@ -47,7 +51,7 @@ def anomaly(
 
     def declare(check: Checker) -> Anomaly:
         says = (check.__doc__ or "").strip().splitlines()[0]
-        return Anomaly(id, name, says, frozenset(on), frozenset({*on, *needs}), check, asks_oracle)
+        return Anomaly(id, name, says, frozenset(on), frozenset(needs), check, asks_oracle)
 
     return declare
 

@@ -63,7 +63,7 @@ def dedup_expiry(history: History, step: Step, _: Oracle | None) -> str | None:
     return f"{step.key} v{step.version} took effect again {since} effects and {late_s:g} s later"
 
 
-@anomaly("S18", "effect-escape", Op.CALLED, Op.REST, needs=(Op.APPLIED,))
+@anomaly("S18", "effect-escape", Op.CALLED, Op.REST, needs=(Op.CALLED, Op.APPLIED))
 def effect_escape(history: History, step: Step, _: Oracle | None) -> str | None:
     """An effect took place outside of the transaction, so it may be there without its event, or more than once.
 

@@ -62,7 +62,8 @@ def settled_before_effect(history: History, step: Step, _: Oracle | None) -> str
         asked = [step.offset]
     else:
         known = history.offsets.get(step.partition, [])[history.settled.get(step.partition, 0) :]
-        asked = list(takewhile(lambda offset: offset < step.offset, known))
+        below = step.offset
+        asked = list(takewhile(lambda offset: offset < below, known))
     for offset in asked:
         name = history.accepted.get((step.partition, offset), (None, None, None))
         if not history.durable(name, (step.partition, offset)):

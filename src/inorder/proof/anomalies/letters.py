@@ -25,7 +25,7 @@ def letter_bypass(history: History, step: Step, _: Oracle | None) -> str | None:
     return f"{step.key} v{step.version} took effect while v{passed[0]} is a dead letter"
 
 
-@anomaly("S13", "letter-loss", Op.LETTER, Op.RESOLVED, Op.REST, needs=(Op.FOUND, Op.APPLIED, Op.SKIPPED))
+@anomaly("S13", "letter-loss", Op.LETTER, Op.RESOLVED, Op.REST, needs=(Op.LETTER, Op.RESOLVED, Op.FOUND, Op.APPLIED))
 def letter_loss(history: History, step: Step, _: Oracle | None) -> str | None:
     """A dead letter is there twice, is gone, or was closed although its event neither took effect nor was skipped."""
     if step.op is Op.LETTER:

@@ -7,7 +7,7 @@ from inorder.proof.history import History
 from inorder.proof.trace import Op, Step
 
 
-@anomaly("S9", "zombie-write", Op.APPLIED, Op.HELD, Op.LETTER, Op.COMMITTED, Op.CALLED, needs=(Op.ASSIGNED,))
+@anomaly("S9", "zombie-write", Op.APPLIED, Op.HELD, Op.LETTER, Op.COMMITTED, Op.CALLED, needs=(Op.ASSIGNED, Op.APPLIED))
 def zombie_write(history: History, step: Step, _: Oracle | None) -> str | None:
     """A worker wrote, called or committed under an epoch of its partition that was over.
 
