@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "demo": ("inorder.cli.demo:demo", "Watch order go wrong, then right, on this machine alone."),
+    "lab": ("inorder.cli.lab:lab", "Experiments: what goes wrong with order, and what inorder makes of it."),
     "run": ("inorder.cli.run:run", "Run a consumer: each entity's events in order, exactly once."),
     "produce": ("inorder.cli.produce:produce", "Send the lines of a JSON Lines file to a broker."),
     "relay": ("inorder.cli.relay:relay", "Publish an outbox: what is committed, each entity in order."),

@@ -1,0 +1,46 @@
+"""The experiments of `inorder lab`. Each is one file with one function, `run(request) -> Result`."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+
+import msgspec
+
+from inorder import __version__
+from inorder.lab.results import Plot, Request, Result, Table, Verdict
+
+EXPERIMENTS = {
+    "concurrency": "Many entities at once, each in order, although its events arrive out of order.",
+    "duplicates": "Events are sent twice, handed out twice and tried twice: the naive consumer applies them twice.",
+}
+"""Name to what it shows. The module has the name."""
+
+
+def run(name: str, request: Request) -> Result:
+    """Run one experiment."""
+    began = time.monotonic()
+    found: Result = import_module(f"{__name__}.{name}").run(request)
+    return msgspec.structs.replace(found, elapsed_s=round(time.monotonic() - began, 1))
+
+
+def result(
+    name: str,
+    request: Request,
+    setting: str,
+    tables: list[Table],
+    plots: list[Plot],
+    verdicts: list[Verdict],
+) -> Result:
+    """What the experiment `name` found."""
+    return Result(
+        experiment=name,
+        question=EXPERIMENTS[name],
+        broker=request.broker,
+        seed=request.seed,
+        version=__version__,
+        setting=setting,
+        tables=tables,
+        plots=plots,
+        verdicts=verdicts,
+    )
