@@ -162,7 +162,10 @@ class Planner:
         decision = self.guard.decide(entity, event)
         waiting = entity.waiting
         if decision is Decision.APPLY:
-            if waiting is None or waiting.open:
+            # The last version may wait as its own duplicate, delivered again while it was a letter. It goes first:
+            # nobody would look for it once the state is past it.
+            duplicate_first = self._strict and event.receiver is None and entity.version in entity.held
+            if (waiting is None or waiting.open) and not duplicate_first:
                 return True
             if event.receiver is None:
                 self.hold(entity, event, changes, now)
@@ -318,7 +321,7 @@ class Planner:
             return
         if self._may_go_on(entity):
             since, due_at = waiting.since, AT_ONCE
-        elif entity.version + 1 != waiting.version or waiting.attempts:
+        elif entity.version + 1 != waiting.version or waiting.attempts or waiting.due_at == AT_ONCE:
             since, due_at = now, now + self.limits.gap_s
         else:
             return
