@@ -1,0 +1,98 @@
+"""`python -m tests.mutation [FILE…]`: plants every flaw in these files (by default in all of core/), and reports.
+
+A flaw that no test notices is a survivor. Each survivor is explained in `survivors.txt`, or it is a hole in the tests:
+then this command fails. What was tried is remembered in `.mutation/` until that is removed; `--again` tries survivors
+once more, and `--seconds N` stops in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from tests.mutation.operators import Flaw, flaws
+from tests.mutation.running import survives
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RESULTS = ROOT / ".mutation"
+QUICK = ["guard", "ranges", "frontier", "engine", "lanes", "limits", "retry", "words", "timers"]
+"""Of tests/core, in the order of their speed."""
+ELSEWHERE = {
+    "partitioner": ["tests/sources/test_partitioner.py"],
+    "replaying": ["tests/deadletters/test_replay.py", "tests/deadletters/test_orders.py"],
+    "planner": ["tests/worker/test_failures.py", "tests/worker/test_gaps.py", "tests/worker/test_order.py"],
+    "changes": ["tests/worker/test_order.py", "tests/worker/test_gaps.py", "tests/stores/test_store_conformance.py"],
+}
+"""Tests of other rooms that are about a module of core."""
+
+
+def main(arguments: list[str]) -> int:
+    """Plant, run, tell."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation")
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--again", action="store_true", help="only what survived the last time")
+    given = parser.parse_args(arguments)
+    files = given.files or sorted((ROOT / "src/inorder/core").glob("*.py"))
+    until = time.monotonic() + given.seconds
+    unexplained = 0
+    for file in files:
+        unexplained += _one(file.resolve(), until, given.again)
+    return 1 if unexplained else 0
+
+
+def _one(path: Path, until: float, again: bool) -> int:
+    module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+    kept = RESULTS / f"{module}.json"
+    known: dict[str, bool] = json.loads(kept.read_text()) if kept.exists() else {}
+    candidates = flaws(path.read_text())
+    names = {flaw.name for flaw in candidates}
+    known = {name: lives for name, lives in known.items() if name in names and not (again and lives)}
+    if not _lives(module, path, Flaw("nothing", 0, path.read_text())):
+        sys.exit(f"{module}: its tests fail without a flaw too")
+    for flaw in candidates:
+        if time.monotonic() > until:
+            break
+        if flaw.name not in known:
+            known[flaw.name] = _lives(module, path, flaw)
+            print("survives" if known[flaw.name] else "caught  ", f"{path.name}:{flaw.line}", flaw.name, flush=True)
+            RESULTS.mkdir(exist_ok=True)
+            kept.write_text(json.dumps(known, indent=1, ensure_ascii=False))
+    explained = explanations()
+    living = [name for name, lives in known.items() if lives]
+    left = [name for name in living if (module, name) not in explained]
+    print(f"{module}: {len(candidates)} flaws, {len(known)} tried, {len(living)} survive, {len(left)} unexplained")
+    return len(left)
+
+
+def _lives(module: str, path: Path, flaw: Flaw) -> bool:
+    last = module.rpartition(".")[2]
+    quick = [f"tests/core/test_{name}.py" for name in sorted(QUICK, key=lambda name: name != last)]
+    for tests in (quick, ["tests/core/test_planner.py"], ELSEWHERE.get(last, [])):
+        if tests and not survives(module, str(path), flaw.text, [str(ROOT / test) for test in tests], 120):
+            return False
+    return True
+
+
+def explanations() -> dict[tuple[str, str], str]:
+    """From module and flaw to why no test can, or need, see it."""
+    found: dict[tuple[str, str], str] = {}
+    module = why = ""
+    text = (Path(__file__).parent / "survivors.txt").read_text() if SURVIVORS.exists() else ""
+    for line in text.splitlines():
+        if line.startswith("# "):
+            module = line[2:].strip()
+        elif line.startswith("    "):
+            found[module, line.strip()] = why
+        elif line.strip():
+            why = line.strip()
+    return found
+
+
+SURVIVORS = Path(__file__).parent / "survivors.txt"
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
