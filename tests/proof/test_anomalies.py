@@ -103,7 +103,8 @@ def test_a_copy_of_a_judge_goes_on_by_itself() -> None:
     assert one.judgement().findings == []
     assert {finding.anomaly for finding in other.judgement().findings} == {"S1", "S10", "S13"}
     assert one.history.held.keys() == {("a", 2)}
-    assert one.history.claimed == {"a": {1: ["a1"]}}
+    assert one.history.claims == {("a", 1): ["a1"]}
+    assert [len(of) for of in one.history.running.values()] == [1]
     for name in History.__slots__:
         value = getattr(one.history, name)
         assert not isinstance(value, dict | set | list) or value is not getattr(other.history, name)

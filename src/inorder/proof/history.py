@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from inorder.core.order import Order
 from inorder.proof.trace import Op, Rules, Step, Via
@@ -35,6 +35,7 @@ class History:
         "applied",
         "called",
         "claimed",
+        "claims",
         "committed",
         "epochs",
         "epochs_ended",
@@ -53,13 +54,14 @@ class History:
         "run_ends",
         "running",
         "settled",
+        "shared",
         "skipped",
         "states",
         "top",
         "waited",
     )
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules) -> None:  # noqa: PLR0915  # one line for each thing it knows
         self.rules = rules
         self.accepted: dict[Position, Name] = {}
         """Every record that the broker keeps."""
@@ -67,8 +69,10 @@ class History:
         """By partition: the offsets of its records, in the order they were accepted."""
         self.settled: dict[str | None, int] = {}
         """By partition: how many of those were below the highest offset committed."""
-        self.claimed: dict[str, dict[int, list[str]]] = {}
-        """By key and version: the ids of the accepted events, in the order they were accepted."""
+        self.claimed: dict[str, list[int]] = {}
+        """By key: the versions of the accepted events, in the order they were first accepted."""
+        self.claims: dict[Place, list[str]] = {}
+        """By key and version: the ids of the accepted events, in that order."""
         self.ledger: dict[str, list[Effect]] = {}
         """By key: the effects, in the order they were committed."""
         self.applied: dict[Place, list[Effect]] = {}
@@ -104,22 +108,41 @@ class History:
         self.owners_called: dict[str | None, int] = {}
         """By partition: the newest epoch under which a call was made."""
         self.replayed_at: list[float] = []
+        self.shared: set[Any] | None = None
+        """Which inner lists are this history's own, where there are copies of it."""
         self.found: list[Step] = []
         """What was found at rest, until the step that says that it was all."""
         self.last: Step | None = None
 
     def copy(self) -> History:
-        """A history of its own: what is added to one is not in the other."""
+        """A history of its own: what is added to one is not in the other. What is inside is copied when it changes."""
         twin = History.__new__(History)
-        for name in self.__slots__:
-            value = getattr(self, name)
-            setattr(twin, name, value.copy() if isinstance(value, dict | set | list) else value)
-        twin.claimed = {key: {version: ids.copy() for version, ids in of.items()} for key, of in self.claimed.items()}
-        twin.ledger = {key: effects.copy() for key, effects in self.ledger.items()}
-        twin.applied = {place: effects.copy() for place, effects in self.applied.items()}
-        twin.offsets = {partition: offsets.copy() for partition, offsets in self.offsets.items()}
-        twin.running = {key: steps.copy() for key, steps in self.running.items()}
+        twin.rules, twin.last = self.rules, self.last
+        twin.accepted, twin.offsets, twin.settled = self.accepted.copy(), self.offsets.copy(), self.settled.copy()
+        twin.claimed, twin.claims = self.claimed.copy(), self.claims.copy()
+        twin.ledger, twin.applied = self.ledger.copy(), self.applied.copy()
+        twin.top, twin.run_ends, twin.states = self.top.copy(), self.run_ends.copy(), self.states.copy()
+        twin.held, twin.waited, twin.kept = self.held.copy(), self.waited.copy(), self.kept.copy()
+        twin.letters, twin.lettered = self.letters.copy(), self.lettered.copy()
+        twin.lettered_names, twin.skipped = self.lettered_names.copy(), self.skipped.copy()
+        twin.epochs, twin.epochs_ended = self.epochs.copy(), self.epochs_ended.copy()
+        twin.committed, twin.running, twin.called = self.committed.copy(), self.running.copy(), self.called.copy()
+        twin.owners_called, twin.replayed_at = self.owners_called.copy(), self.replayed_at.copy()
+        twin.found = self.found.copy()
+        twin.shared, self.shared = set(), set()
         return twin
+
+    def inner(self, name: str, key: Any) -> Any:
+        """A list that belongs to a key, to be added to: one that a copy of this history shares is copied first."""
+        table = getattr(self, name)
+        found = table.get(key)
+        if found is None:
+            found = table[key] = []
+        elif self.shared is not None and (name, key) not in self.shared:
+            found = table[key] = found.copy()
+        if self.shared is not None:
+            self.shared.add((name, key))
+        return found
 
     def effects(self, key: str | None) -> list[Effect]:
         """The effects of a key so far."""
@@ -155,9 +178,11 @@ class History:
 
     def _accepted(self, step: Step) -> None:
         self.accepted[step.partition, step.offset] = name_of(step)
-        self.offsets.setdefault(step.partition, []).append(step.offset or 0)
+        self.inner("offsets", step.partition).append(step.offset or 0)
         if step.key is not None and step.version is not None and step.id is not None:
-            ids = self.claimed.setdefault(step.key, {}).setdefault(step.version, [])
+            ids = self.inner("claims", (step.key, step.version))
+            if not ids:
+                self.inner("claimed", step.key).append(step.version)
             if step.id not in ids:
                 ids.append(step.id)
 
@@ -169,10 +194,10 @@ class History:
             self.epochs_ended.add((step.partition, step.epoch))
 
     def _started(self, step: Step) -> None:
-        self.running.setdefault(step.key or "", []).append(step)
+        self.inner("running", step.key or "").append(step)
 
     def _ended(self, step: Step) -> None:
-        runs = self.running.get(step.key or "", [])
+        runs = self.inner("running", step.key or "")
         for at, run in enumerate(runs):
             if (run.worker, name_of(run)) == (step.worker, name_of(step)):
                 del runs[at]
@@ -190,9 +215,9 @@ class History:
     def _applied(self, step: Step) -> None:
         assert step.key is not None
         assert step.version is not None
-        effects = self.ledger.setdefault(step.key, [])
+        effects = self.inner("ledger", step.key)
         effects.append(Effect(step.version, step.id or "", step.via, step.at, step.tx, len(effects)))
-        self.applied.setdefault((step.key, step.version), []).append(effects[-1])
+        self.inner("applied", (step.key, step.version)).append(effects[-1])
         self._run_on(step.key)
         self.top[step.key] = max(self.top.get(step.key, self.rules.baseline), step.version)
         self.kept.add(name_of(step))

@@ -7,7 +7,7 @@ so that a snapshot is a few shallow copies. One thread at a time; no tables of t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from zlib import crc32
@@ -47,9 +47,10 @@ class Tables:
 
     def copy(self) -> Tables:
         """The same rows."""
-        twin = Tables()
-        for name in self.__slots__:
-            setattr(twin, name, getattr(self, name).copy())
+        twin = Tables.__new__(Tables)
+        twin.declared, twin.fences, twin.tallies = self.declared, self.fences.copy(), self.tallies.copy()
+        twin.entities, twin.waits, twin.held = self.entities.copy(), self.waits.copy(), self.held.copy()
+        twin.letters, twin.places, twin.counts = self.letters.copy(), self.places.copy(), self.counts.copy()
         return twin
 
 
@@ -201,6 +202,31 @@ class MemoryStore:
         rows: dict[Any, Any] = getattr(self.tables, table)
         staged = self.open.staged[table] if self.open is not None else {}
         return {key: row for key, row in (rows | staged).items() if row is not _GONE} if staged else rows
+
+    # Snapshots, for searches that come back to where they were.
+
+    def save(self) -> Tables:
+        """What the store has, to come back to. It is handed over: something is to be restored next."""
+        return self.tables
+
+    def restore(self, saved: Tables) -> None:
+        """Have again what was saved."""
+        self.tables = saved.copy()
+
+    def digest(self, now: float) -> Hashable:
+        """What the store has, without what tells two ways to it apart: revisions, offsets, times, counts."""
+        tables = self.tables
+        entities = [(row.key, row.version, row.ranges, row.recent, row.state) for row in tables.entities.values()]
+        waits = [
+            (key, why.why, why.version, why.due_at - now if why.due_at else 0.0, why.attempts, why.missing)
+            for key, why in tables.waits.items()
+        ]
+        held = [(key, version, row.fingerprint) for key, rows in tables.held.items() for version, row in rows.items()]
+        letters = [
+            (row.letter.key or "", row.letter.version or 0, row.letter.event_id or "", row.letter.reason, row.status)
+            for row in tables.letters.values()
+        ]
+        return tuple(sorted(entities)), tuple(sorted(waits)), tuple(sorted(held)), tuple(sorted(letters))
 
 
 class MemoryTransaction:

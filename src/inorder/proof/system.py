@@ -17,6 +17,7 @@ from inorder.core.changes import Changes
 from inorder.core.engine import Engine
 from inorder.core.entity import NEVER, Entity, Wait
 from inorder.core.event import Partition, Record, Slice
+from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying
 from inorder.deadletters.road import BatchRoad, Warrant
 from inorder.declaration import Declaration, Kind
@@ -48,6 +49,19 @@ class SystemClock:
         self.time += seconds
 
 
+class Codec(JsonCodec):
+    """Looks closely at each value once: the same few records are delivered again and again."""
+
+    def __init__(self, declaration: Declaration) -> None:
+        super().__init__(declaration)
+        self._looked: set[bytes] = set()
+
+    def _look_closer(self, value: bytes) -> None:
+        if value not in self._looked:
+            super()._look_closer(value)
+            self._looked.add(value)
+
+
 class Message(msgspec.Struct, frozen=True):
     """A record to be sent, and which event it carries, as its producer knows it."""
 
@@ -60,25 +74,26 @@ class Message(msgspec.Struct, frozen=True):
 class Member:
     """One worker's memory: what it owns, how far it has read, what it has received and not decided."""
 
-    def __init__(self, system: System, number: int, incarnation: int) -> None:
+    def __init__(self, system: System, number: int) -> None:
         self.system = system
         self.number = number
+        self.recorder = Recorder(system.emit, system.clock.now, "", system.next_tx)
+        self.store = RecordedStore(system.store, self.recorder)
+        self.batches = Batches(
+            system.planner, system.effect(self.recorder), system.codec, self.store, number + 1, system.clock
+        )
+        self.forget(0)
+
+    def forget(self, incarnation: int) -> None:
+        """Begin with an empty memory."""
         self.incarnation = incarnation
-        self.name = f"worker {number + 1}" + (f".{incarnation}" if incarnation else "")
+        self.name = self.recorder.worker = f"worker {self.number + 1}" + (f".{incarnation}" if incarnation else "")
         self.positions: dict[Partition, int] = {}
         self.job = Job()
         """Received, and not decided."""
-        self.recorder = Recorder(system.emit, system.clock.now, self.name, system.next_tx)
-        self.store = RecordedStore(system.store, self.recorder)
-        self.engine = Engine(system.declared.limits)
-        self.batches = Batches(
-            planner_for(system.declared) if system.make_planner is None else system.make_planner(),
-            system.effect(self.recorder),
-            system.codec,
-            self.store,
-            number + 1,
-            system.clock,
-        )
+        self.engine = Engine(self.system.declared.limits)
+        self.recorder.ledger.clear()
+        self.batches.forget()
 
     @property
     def fences(self) -> dict[Partition, int]:
@@ -102,15 +117,15 @@ class System:
         partitions: int = 1,
         workers: int = 2,
         weather: Weather | None = None,
-        make_planner: Callable[[], Any] | None = None,
+        planner: Planner | None = None,
     ) -> None:
         self.declared = declared
         self.store = store
         self.emit = emit
         self.weather = Scripted() if weather is None else weather
-        self.make_planner = make_planner
+        self.planner = planner_for(declared) if planner is None else planner
         self.clock = SystemClock()
-        self.codec = JsonCodec(declared)
+        self.codec = Codec(declared)
         self.partitions = [Partition("events", number) for number in range(partitions)]
         self.log: dict[Partition, list[Record]] = {partition: [] for partition in self.partitions}
         self.committed: dict[Partition, int] = dict.fromkeys(self.partitions, 0)
@@ -119,7 +134,7 @@ class System:
         store.register(declared.order, declared.baseline)
         for number in range(workers + 1):
             store.tally(f"worker {number + 1}" if number < workers else "operator")
-        self.members = [Member(self, number, 0) for number in range(workers)]
+        self.members = [Member(self, number) for number in range(workers)]
         self.operator = Operator(self, workers + 1)
 
     def effect(self, recorder: Recorder) -> LedgeredFold | LedgeredTx:
@@ -214,7 +229,9 @@ class System:
         """A worker loses its memory, and with it what it owned."""
         member = self.members[number]
         self.tell(Op.CRASHED, member.name)
-        self.members[number] = Member(self, number, member.incarnation + 1)
+        for partition in [partition for partition, owner in self.owners.items() if owner is member]:
+            del self.owners[partition]
+        member.forget(member.incarnation + 1)
 
     # What becomes of it all.
 
@@ -262,9 +279,8 @@ class Operator:
         self.recorder = Recorder(system.emit, system.clock.now, self.name, system.next_tx)
         self.store = RecordedStore(system.store, self.recorder)
         self.claims: dict[str, float] = {}
-        planner = planner_for(system.declared) if system.make_planner is None else system.make_planner()
         warrant = Warrant(1, self.name, "simulated", self.claims)
-        self.road = BatchRoad(system.declared, planner, self.store, tally, system.clock, warrant)
+        self.road = BatchRoad(system.declared, system.planner, self.store, tally, system.clock, warrant)
         self.road.effect = system.effect(self.recorder)
         self.rules: Replaying = self.road.rules
 

@@ -53,8 +53,14 @@ class Batches:
         self._tally = tally
         self._clock = clock
         self._witness = witness
-        self._cache = Cache(planner.limits.cache_bytes)
+        self.cache = Cache(planner.limits.cache_bytes)
         self.timers = Timers()
+
+    def forget(self) -> None:
+        """Keep nothing in memory: as a worker begins."""
+        self.cache.clear()
+        self.timers = Timers()
+        self.effect.barred.clear()
 
     def run(self, job: Job, due: list[str], fences: Mapping[Partition, int]) -> dict[Partition, int]:
         """Bring a job and the keys that are due to their outcomes, durably.
@@ -91,15 +97,15 @@ class Batches:
                 log.warning("%s; its events are left to the new owner", error)
                 asked = {**fences, **job.fences}
                 lost.update((partition, asked[partition]) for partition in error.partitions)
-                self._cache.clear()
+                self.cache.clear()
                 job.without(lost)
             except StoreFailed as error:
-                self._cache.clear()
+                self.cache.clear()
                 if not isinstance(error.error, Mismatch):
                     raise error.error from error
             except BaseException:
                 # An outage too: what was barred because the handler said so is to be tried again.
-                self._cache.clear()
+                self.cache.clear()
                 for place in named:
                     self.effect.barred.pop(place, None)
                 raise
@@ -108,13 +114,13 @@ class Batches:
                 return lost
 
     def _forget(self, job: Job, due: list[str]) -> None:
-        self._cache.drop(event.key for event in job.events)
-        self._cache.drop(due)
+        self.cache.drop(event.key for event in job.events)
+        self.cache.drop(due)
 
     def _once(self, job: Job, due: list[str], fences: dict[Partition, int], manner: Manner) -> None:
         now = self._clock.now()
         changes = Changes(self._tally, self._witness)
-        self._cache.drop(self._cache.changed(due, now))
+        self.cache.drop(self.cache.changed(due, now))
         entities = self._entities({event.key for event in job.events}.union(due))
         waking = [entities[key] for key in due]
         fences = self._checked(job, waking, fences)
@@ -165,13 +171,13 @@ class Batches:
         self.effect.now_at = None
 
     def _entities(self, keys: set[str]) -> dict[str, Entity]:
-        found, missing = self._cache.find(keys)
+        found, missing = self.cache.find(keys)
         if missing:
             loaded = self._store.load(missing)
             for key in missing:
                 entity = loaded.get(key) or Entity(key, self._planner.guard.baseline)
                 self.effect.loaded(entity)
-                self._cache.keep(entity)
+                self.cache.keep(entity)
                 found[key] = entity
         return found
 
@@ -186,7 +192,7 @@ class Batches:
 
     def _rows(self, changes: Changes) -> list[EntityRow]:
         rows = changes.rows(self.effect.encode, self._planner.guard.remembered)
-        self._cache.grew(changes.grown)
+        self.cache.grew(changes.grown)
         return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 from inorder.core.entity import Entity
@@ -26,6 +26,11 @@ class Cache:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def all(self) -> Iterator[Entity]:
+        """Every entity that is kept."""
+        yield from self._young.values()
+        yield from self._old.values()
 
     def find(self, keys: AbstractSet[str]) -> tuple[dict[str, Entity], list[str]]:
         """The entities that are known (perhaps with others), and the keys of those that are not."""

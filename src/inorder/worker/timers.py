@@ -21,6 +21,16 @@ class Timers:
         """Whether an event waits for its retry, or to be decided again."""
         return bool(self._urgent)
 
+    def copy(self) -> Timers:
+        """The same due times."""
+        twin = Timers()
+        twin._due, twin._heap, twin._urgent = dict(self._due), list(self._heap), set(self._urgent)
+        return twin
+
+    def all(self) -> dict[str, float]:
+        """When each key is to be looked at."""
+        return self._due
+
     def note(self, waits: Mapping[str, Waiting | None]) -> None:
         """How these keys wait from now on."""
         for key, waiting in waits.items():

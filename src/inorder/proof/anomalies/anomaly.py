@@ -63,7 +63,7 @@ def wanted(history: History, key: str) -> list[tuple[int, str]]:
     order, nothing beyond the first version that is missing or an open letter. Of two events that claim a version it is
     the one that took effect, else the first that was accepted.
     """
-    rules, claimed = history.rules, history.claimed.get(key, {})
+    rules, claimed = history.rules, history.claimed.get(key, [])
     applied: dict[int, str] = {}
     for effect in history.effects(key):
         applied.setdefault(effect.version, effect.id)
@@ -71,7 +71,7 @@ def wanted(history: History, key: str) -> list[tuple[int, str]]:
     strict = rules.order == "strict"
     found: list[tuple[int, str]] = []
     following = rules.baseline + 1
-    for version in sorted(claimed.keys() | {skipped for of, skipped in history.skipped if of == key}):
+    for version in sorted({*claimed, *(skipped for of, skipped in history.skipped if of == key)}):
         if version <= rules.baseline:
             continue
         if strict and version != following:
@@ -83,7 +83,7 @@ def wanted(history: History, key: str) -> list[tuple[int, str]]:
             if strict:
                 break
             continue
-        ids = claimed[version]
+        ids = history.claims[key, version]
         found.append((version, applied[version] if applied.get(version) in ids else ids[0]))
     return found
 

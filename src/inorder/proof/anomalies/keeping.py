@@ -111,7 +111,7 @@ def stuck(history: History, step: Step, _: Oracle | None) -> str | None:
 
 
 def _may_be_parked(history: History, key: str) -> bool:
-    return bool(given_up(history, key)) or history.run_end(key) + 1 not in history.claimed.get(key, {})
+    return bool(given_up(history, key)) or history.run_end(key) + 1 not in history.claimed.get(key, [])
 
 
 def _in_effect(history: History, name: Name) -> bool:

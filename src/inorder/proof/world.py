@@ -1,0 +1,377 @@
+"""A system that schedules are played on: takes actions, says which are possible, and can come back to where it was."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from inorder.core.entity import Entity, Waiting
+from inorder.core.event import Partition
+from inorder.core.planner import Planner
+from inorder.core.ranges import Ranges
+from inorder.declaration import Declaration
+from inorder.proof.anomalies import Oracle
+from inorder.proof.oracle import Finding, Judge
+from inorder.proof.recorder import Scripted
+from inorder.proof.scope import COSTS, Act, Fate, Kind, Place, Scope
+from inorder.proof.system import Member, Message, System, rules_of
+from inorder.proof.trace import Step
+from inorder.worker.timers import Timers
+
+_FAULTS = {Kind.REPLAY: "replays", Kind.DRAIN: "replays", Kind.WAKE: "zombies", Kind.AGAIN: "redelivery"}
+
+
+class Memory(NamedTuple):
+    """What a worker had in its memory."""
+
+    incarnation: int
+    positions: dict[Partition, int]
+    fences: dict[Partition, int]
+    pending: tuple[int, int, int] | None
+    """From which offset to which, and under which fence, it has received and not decided."""
+    timers: Timers
+    cache: tuple[tuple[Any, ...], ...]
+
+
+class Saved(NamedTuple):
+    """Everything there is, to come back to."""
+
+    tables: Any
+    log: tuple[Any, ...]
+    committed: int
+    owner: int | None
+    members: tuple[Memory, ...]
+    claims: dict[str, float]
+    poisoned: frozenset[Place]
+    transient: tuple[tuple[Place, int], ...]
+    left: tuple[int, ...]
+    time: float
+    txs: int
+    judge: Judge
+
+
+class World:
+    """One system with one partition and two workers, within a scope."""
+
+    def __init__(
+        self,
+        declared: Declaration,
+        messages: Mapping[Place, Message],
+        scope: Scope,
+        store: Any,
+        oracle: Oracle | None,
+        planner: Planner | None = None,
+        trace: Callable[[Step], None] | None = None,
+    ) -> None:
+        self.scope = scope
+        self.messages = messages
+        self.weather = Scripted()
+        self.trace = trace
+        self.findings: list[Finding] = []
+        self.judge = Judge(rules_of(declared), oracle)
+        self._muted = True
+        self.system = System(declared, store, self._see, weather=self.weather, planner=planner)
+        (self.partition,) = self.system.partitions
+        self.left = {name: getattr(scope, name) for name in Scope.__struct_fields__[2:]}
+        self.covered: set[tuple[str, str]] = set()
+        """Faults, each with an outcome that came of an action with it."""
+        self._muted = False
+        self.system.assign(self.partition, 0)
+
+    def _see(self, step: Step) -> None:
+        if self._muted:
+            return
+        self.findings += self.judge.see(step)
+        if self.trace is not None:
+            self.trace(step)
+
+    # What may happen next.
+
+    def acts(self) -> Iterator[Act]:
+        """Every action that is possible now."""
+        owner, now = self._owner, self.system.clock.now()
+        again = owner.positions[self.partition] < len(self.system.log[self.partition])
+        if again:
+            yield from self._fates(Kind.AGAIN, None)
+        else:
+            for place in self._deliverable():
+                yield from self._fates(Kind.DELIVER, place)
+        due_at = owner.batches.timers.next()
+        if due_at <= now:
+            yield Act(Kind.LOOK)
+        elif any(waiting.urgent for waiting in self._due().values()):
+            yield Act(Kind.WAIT)
+        if any(member.job.pieces for member in self.system.members):
+            yield Act(Kind.WAKE)
+        operator = self.system.operator
+        for key in operator.claims:
+            yield Act(Kind.DRAIN, (key, 0))
+            if self.left["crashes"]:
+                yield Act(Kind.ABANDON, (key, 0))
+        if self.left["replays"] and not operator.claims:
+            for row in operator.letters():
+                if row.letter.key is not None:
+                    yield Act(Kind.REPLAY, (row.letter.key, row.letter.version or 0))
+
+    def _deliverable(self) -> Iterator[Place]:
+        accepted, unused = self.judge.history.claimed, True
+        for key in dict.fromkeys(key for key, _ in self.messages):
+            # Keys are alike: the first event of a key comes after the first event of the key before it.
+            if key not in accepted and not unused:
+                return
+            unused = key in accepted
+            for version in range(1, self.scope.versions + 1):
+                if version not in accepted.get(key, []) or self.left["duplicates"]:
+                    yield key, version
+
+    def _fates(self, kind: Kind, place: Place | None) -> Iterator[Act]:
+        for fate in Fate:
+            if fate is not Fate.DONE and not self.left[COSTS[fate]]:
+                continue
+            if fate in {Fate.FAIL, Fate.STUMBLE} and (place is None or self._accepted(place)):
+                continue
+            if fate is Fate.STALL and any(member.job.pieces for member in self.system.members):
+                continue
+            yield Act(kind, place, fate)
+
+    def _accepted(self, place: Place) -> bool:
+        return place[1] in self.judge.history.claimed.get(place[0], [])
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing more would happen by itself, and no version is missing that a later one waits for."""
+        system, owner = self.system, self._owner
+        if owner.positions[self.partition] < len(system.log[self.partition]) or system.operator.claims:
+            return False
+        if any(member.job.pieces for member in system.members) or owner.due:
+            return False
+        if any(waiting.urgent for waiting in self._due().values()):
+            return False
+        return all(len(of) == max(of) for of in self.judge.history.claimed.values())
+
+    def _due(self) -> dict[str, Waiting]:
+        found: dict[str, Waiting] = self.system.store.due([self.partition])
+        return found
+
+    @property
+    def _owner(self) -> Member:
+        return self.system.owners[self.partition]
+
+    # What happens.
+
+    def take(self, act: Act) -> None:
+        """Take one action."""
+        system = self.system
+        if act.fate in COSTS:
+            self.left[COSTS[act.fate]] -= 1
+        if act.kind in {Kind.DELIVER, Kind.AGAIN}:
+            self._deliver(act)
+        elif act.kind is Kind.WAIT:
+            owner = self._owner
+            owner.batches.timers.note(self._due())
+            system.clock.time = max(system.clock.time, owner.batches.timers.next())
+            self._decide(owner.number)
+        elif act.kind is Kind.LOOK:
+            self._decide(self._owner.number)
+        elif act.kind is Kind.WAKE:
+            number = next(member.number for member in system.members if member.job.pieces)
+            self._decide(number)
+            system.revoke(number, [self.partition])
+        else:
+            self._operate(act)
+        self._cover(act)
+
+    def _deliver(self, act: Act) -> None:
+        system, number = self.system, self._owner.number
+        if act.place is not None:
+            if self._accepted(act.place):
+                self.left["duplicates"] -= 1
+            system.accept(self.messages[act.place])
+            if act.fate is Fate.FAIL:
+                self.weather.poisoned.add(act.place)
+            elif act.fate is Fate.STUMBLE:
+                self.weather.transient[act.place] = 1
+        system.receive(number, self.partition)
+        if act.fate is Fate.STALL:
+            system.assign(self.partition, 1 - number)
+        elif act.fate is Fate.CRASH_BEFORE:
+            self._restart(number)
+        elif act.fate is Fate.CRASH_AFTER:
+            system.decide(number)
+            self._restart(number)
+        else:
+            self._decide(number)
+
+    def _restart(self, number: int) -> None:
+        self.system.crash(number)
+        self.system.assign(self.partition, number)
+
+    def _decide(self, number: int) -> None:
+        self.system.decide(number)
+        self.system.commit(number)
+
+    def _operate(self, act: Act) -> None:
+        operator = self.system.operator
+        assert act.place is not None
+        key, version = act.place
+        if act.kind is Kind.REPLAY:
+            self.left["replays"] -= 1
+            self.weather.poisoned.discard(act.place)
+            row = next(row for row in operator.letters() if (row.letter.key, row.letter.version) == (key, version))
+            operator.put_through(row)
+        elif act.kind is Kind.DRAIN:
+            more = operator.drain(key)
+            if not more:
+                operator.release(key)
+                operator.claims.pop(key, None)
+        else:
+            self.left["crashes"] -= 1
+            operator.forget()
+
+    def _cover(self, act: Act) -> None:
+        fault = COSTS.get(act.fate) or _FAULTS.get(act.kind)
+        for recorder in (*(member.recorder for member in self.system.members), self.system.operator.recorder):
+            for outcome in recorder.outcomes:
+                self.covered.add((fault or "none", outcome))
+            recorder.outcomes = {}
+
+    def rest(self) -> None:
+        """Everything has come to rest: say what is there."""
+        self.system.rest()
+
+    # Coming back.
+
+    def save(self) -> Saved:
+        """Everything there is. It is handed over: before anything else happens, something is to be restored."""
+        system = self.system
+        owner = system.owners.get(self.partition)
+        return Saved(
+            system.store.save(),
+            tuple(system.log[self.partition]),
+            system.committed[self.partition],
+            None if owner is None else owner.number,
+            tuple(self._memory(member) for member in system.members),
+            dict(system.operator.claims),
+            frozenset(self.weather.poisoned),
+            tuple(self.weather.transient.items()),
+            tuple(self.left.values()),
+            system.clock.time,
+            system.txs,
+            self.judge,
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Be again as it was."""
+        system = self.system
+        system.store.restore(saved.tables)
+        system.log[self.partition] = list(saved.log)
+        system.committed[self.partition] = saved.committed
+        system.clock.time, system.txs = saved.time, saved.txs
+        system.operator.claims.clear()
+        system.operator.claims.update(saved.claims)
+        self.weather.poisoned = set(saved.poisoned)
+        self.weather.transient = dict(saved.transient)
+        self.left = dict(zip(self.left, saved.left, strict=True))
+        self.judge = saved.judge.copy()
+        self.findings = []
+        system.owners.clear()
+        for member, memory in zip(system.members, saved.members, strict=True):
+            self._remember(member, memory)
+        if saved.owner is not None:
+            system.owners[self.partition] = system.members[saved.owner]
+
+    def _memory(self, member: Member) -> Memory:
+        job = member.job
+        pending = None
+        if job.pieces:
+            unit, piece = job.pieces[0]
+            pending = piece.offset(0), job.pieces[-1][1].next_offset, unit.fence
+        cache = [_kept(one) for one in member.batches.cache.all()]
+        if cache and not self._others:
+            # What is exactly as the store has it is as good as forgotten: it will be read again as it is.
+            stored = self.system.store.load([one[0] for one in cache])
+            cache = [one for one in cache if one[0] not in stored or one != _kept(stored[one[0]])]
+        return Memory(
+            member.incarnation,
+            dict(member.positions),
+            dict(member.fences),
+            pending,
+            member.batches.timers.copy(),
+            tuple(sorted(cache)),
+        )
+
+    @property
+    def _others(self) -> bool:
+        """Whether anybody but the owner of the partition may still write."""
+        pending = any(member.job.pieces for member in self.system.members)
+        return bool(self.left["zombies"] or self.left["replays"] or pending or self.system.operator.claims)
+
+    def _remember(self, member: Member, memory: Memory) -> None:
+        member.forget(memory.incarnation)
+        member.positions = dict(memory.positions)
+        if memory.fences:
+            member.engine.assigned(dict(memory.fences))
+        if memory.pending is not None:
+            first, end, _ = memory.pending
+            member.positions[self.partition] = first
+            self._muted = True
+            self.system.receive(member.number, self.partition, end - first)
+            self._muted = False
+        member.batches.timers = memory.timers.copy()
+        for key, revision, version, ranges, recent, state, waiting, held in memory.cache:
+            entity = Entity(key, version, revision, Ranges(ranges), array("I", recent), state, waiting, dict(held))
+            member.batches.effect.loaded(entity)
+            member.batches.cache.keep(entity)
+
+    def digest(self, saved: Saved) -> Hashable:
+        """What tells this state from others, for all that may still happen."""
+        system, now, history = self.system, saved.time, saved.judge.history
+        lettered = history.lettered
+        suffix = tuple(
+            (record.value, (str(self.partition), record.offset) in lettered) for record in saved.log[saved.committed :]
+        )
+        revisions = {key: entity.revision for key, entity in self._stored(saved).items()}
+        members = tuple(
+            (
+                number == saved.owner,
+                memory.positions.get(self.partition, 0) - saved.committed,
+                memory.pending and (memory.pending[1] - memory.pending[0], memory.pending[2] == self._fence),
+                tuple(sorted((key, due_at and due_at - now) for key, due_at in memory.timers.all().items())),
+                tuple((one[0], one[1] == revisions.get(one[0]), *one[2:]) for one in memory.cache),
+            )
+            for number, memory in enumerate(saved.members)
+        )
+        return (
+            system.store.digest(now),
+            suffix,
+            tuple((key, tuple(sorted(of))) for key, of in sorted(history.claimed.items())),
+            tuple((key, tuple(effect[:3] for effect in of)) for key, of in sorted(history.ledger.items())),
+            members,
+            tuple((key, until - now) for key, until in saved.claims.items()),
+            saved.poisoned,
+            saved.transient,
+            saved.left,
+        )
+
+    @property
+    def _fence(self) -> int | None:
+        return self._owner.fences.get(self.partition)
+
+    def _stored(self, saved: Saved) -> dict[str, Entity]:
+        keys = sorted({one[0] for memory in saved.members for one in memory.cache})
+        found: dict[str, Entity] = self.system.store.load(keys) if keys else {}
+        return found
+
+
+def _kept(entity: Entity) -> tuple[Any, ...]:
+    return (
+        entity.key,
+        entity.revision,
+        entity.version,
+        tuple(entity.ranges.pairs()),
+        entity.recent.tobytes(),
+        entity.stored_state,
+        entity.waiting,
+        tuple(entity.held.items()),
+    )
