@@ -1,6 +1,8 @@
 # Everything here needs Python 3.11 or newer and make, nothing else: the rest is installed into .venv on first use.
 PYTHON ?= python3
 ARGS ?=
+# Tests wait more than they work.
+JOBS ?= 4
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -20,7 +22,7 @@ demo: $(BASE) ## watch order go wrong, then right (ARGS="..." is passed on)
 
 test: $(DEV) ## all tests, with a real Kafka, PostgreSQL and SQS emulator (ARGS="-k name" is passed on)
 	@$(BIN)/python -m tests.services
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(DEV) ## ruff: rules and format
 	@$(BIN)/ruff check

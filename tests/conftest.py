@@ -1,6 +1,11 @@
-"""The real parts as fixtures: each starts when a first test asks for it and runs to the end."""
+"""The real parts as fixtures: each starts when a first test asks for it and runs to the end.
 
+A run in several processes (`make test`) starts them once, in the process that waits for the others.
+"""
+
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,12 +20,28 @@ MARKER_OF_FIXTURE = {
 }
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Before the processes of a parallel run are made: they use the services that their environment names."""
+    services = ExitStack()
+    config.add_cleanup(services.close)
+    os.environ["INORDER_TEST_KAFKA"] = services.enter_context(KafkaCluster.from_environment()).bootstrap
+    os.environ["INORDER_TEST_POSTGRES"] = services.enter_context(Postgres.from_environment()).url
+    os.environ["INORDER_TEST_SQS"] = services.enter_context(ElasticMQ.from_environment()).endpoint
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that asks for a service carries its marker, so that `pytest -m "not kafka"` is always right."""
+    """A test that asks for a service carries its marker, so that `pytest -m "not kafka"` is always right.
+
+    In a parallel run, tests that use three brokers stay in one process, and so do those of one run of the demo.
+    """
     for item in items:
         for name in getattr(item, "fixturenames", ()):
             if name in MARKER_OF_FIXTURE:
                 item.add_marker(MARKER_OF_FIXTURE[name])
+        if "kafka_three" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("three brokers"))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 from inorder.cli import demo as verb
 from inorder.lab.demo import Options, Result, run
 
+pytestmark = pytest.mark.xdist_group("demo without a guard")
 OPTIONS = Options(seed=1, events=600, entities=12, workers=2, order="unguarded")
 
 

@@ -10,6 +10,7 @@ import pytest
 from inorder.cli import main
 from tests.demo.command import Said, demo
 
+pytestmark = pytest.mark.xdist_group("demo's document")
 OUTCOMES = ["applied", "duplicate", "stale", "held", "parked", "conflict", "late", "dead_lettered", "replayed"]
 INJECTED = [
     "producer_retries",

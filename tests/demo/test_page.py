@@ -8,6 +8,8 @@ from rich.console import Console
 from inorder.lab.demo import Options, Result, run
 from inorder.lab.page import page
 
+pytestmark = pytest.mark.xdist_group("demo's page")
+
 
 class Deaf:
     def progress(self, *_: object) -> None: ...

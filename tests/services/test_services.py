@@ -76,15 +76,14 @@ def test_each_fresh_database_is_empty(postgres: Postgres) -> None:
             assert connection.execute("SELECT count(*) FROM t").fetchone() == (0,)
 
 
-def test_what_postgres_committed_survives_a_crash(postgres: Postgres, postgres_url: str) -> None:
-    if os.environ.get("INORDER_TEST_POSTGRES"):
-        pytest.skip("a server that is not ours is not crashed")
-    with psycopg.connect(postgres_url) as connection:
-        connection.execute("CREATE TABLE t AS SELECT 1 AS i")
-    postgres.stop_immediate()
-    postgres.start()
-    with psycopg.connect(postgres_url) as connection:
-        assert connection.execute("SELECT i FROM t").fetchone() == (1,)
+def test_what_postgres_committed_survives_a_crash() -> None:
+    with Postgres() as server:
+        with psycopg.connect(server.url) as connection:
+            connection.execute("CREATE TABLE t AS SELECT 1 AS i")
+        server.stop_immediate()
+        server.start()
+        with psycopg.connect(server.url) as connection:
+            assert connection.execute("SELECT i FROM t").fetchone() == (1,)
 
 
 def test_a_fifo_queue_keeps_the_order_of_a_group(sqs: ElasticMQ) -> None:

@@ -24,7 +24,7 @@ from inorder.worker.assemble import Assembled
 from inorder.worker.settings import Settings
 from tests.worker.consumers import LEDGER, Act, Calls, Entry, declare, nothing
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 """How long a test waits for anything: long, for a machine that is busy with something else."""
 TOPIC = "topic"
 GROUP = "group"

@@ -13,7 +13,7 @@ from typing import Any
 from inorder.core.event import Partition, Record, Slice
 from inorder.ports import Listener
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 class ScriptedTopic:
