@@ -1,6 +1,5 @@
 """The real parts work, and nothing of them stays behind."""
 
-import os
 import signal
 import subprocess
 import sys
