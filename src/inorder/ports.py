@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from inorder.core.changes import Changes, EntityRow, HeldRow
 from inorder.core.entity import Entity, Waiting
@@ -51,6 +51,20 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Leave the group. Partitions are revoked first."""
+
+
+@runtime_checkable
+class Queue(Source, Protocol):
+    """A source without owners: every worker is given messages of the same partition, each under a lease.
+
+    A slice is one message. Nothing is below anything else, so `commit` is never called.
+    """
+
+    def settle(self, deliveries: Sequence[int]) -> None:
+        """These are durably done, each by the `next_offset` of its slice: never give them out again."""
+
+    def forget(self, deliveries: Sequence[int]) -> None:
+        """Nothing will be done about these, whose leases are over."""
 
 
 class Sink(Protocol):
@@ -104,6 +118,9 @@ class Store(Protocol):
 
     def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Raise the fence of each partition: earlier owners are refused from now on. Returns the new numbers."""
+
+    def share(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The fences of partitions that have no owner, as they are: those of a queue, which refuse nobody."""
 
     def load(self, keys: Sequence[str]) -> dict[str, Entity]:
         """Those of the entities that the store has, with what they wait for and which versions wait."""

@@ -12,18 +12,22 @@ from inorder.ports import Sink, Source
 _SOURCES = {
     "embedded": ("inorder.sources.embedded", "EmbeddedSource"),
     "kafka": ("inorder.sources.kafka", "KafkaSource"),
+    "sqs": ("inorder.sources.sqs", "SqsSource"),
 }
 _LAGS = {
     "embedded": ("inorder.sources.embedded_lag", "EmbeddedLag"),
     "kafka": ("inorder.sources.kafka_lag", "KafkaLag"),
+    "sqs": ("inorder.sources.sqs_lag", "SqsLag"),
 }
 _SINKS = {
     "embedded": ("inorder.producing.embedded", "EmbeddedSink"),
     "kafka": ("inorder.producing.kafka", "KafkaSink"),
+    "sqs": ("inorder.producing.sqs", "SqsSink"),
 }
 _CHANNELS = {
     "embedded": ("inorder.producing.embedded_channel", "EmbeddedChannel"),
     "kafka": ("inorder.producing.kafka_channel", "KafkaChannel"),
+    "sqs": ("inorder.producing.sqs_channel", "SqsChannel"),
 }
 _OUTBOXES = {
     "sqlite": ("inorder.producing.sqlite_outbox", "SqliteOutbox"),
@@ -42,7 +46,7 @@ _STORES = {
     "postgresql": ("inorder.stores.postgres", "PostgresStore"),
 }
 _FILE = ("inorder.sources.file", "FileSource")
-_EXTRAS = {"confluent_kafka": "kafka", "psycopg": "postgres"}
+_EXTRAS = {"boto3": "sqs", "botocore": "sqs", "confluent_kafka": "kafka", "psycopg": "postgres"}
 
 
 def open_source(url: str, group: str) -> Source:

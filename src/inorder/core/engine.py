@@ -1,7 +1,7 @@
 """The engine: what the partitions of one worker are owed. Inputs go in, commands come out, nothing else happens.
 
-    in:   assigned, revoked, received, settled
-    out:  Commit(partition, offset), Pause(partitions), Resume(partitions)
+    in:   assigned, revoked, received, settled, lapsed
+    out:  Commit(partition, offset), Settle(deliveries), Pause(partitions), Resume(partitions)
 
 What to do with each event is the planner's and the lanes' business. The engine knows which deliveries are under way,
 under which fence, and how far each partition may be committed.
@@ -25,6 +25,12 @@ class Commit(msgspec.Struct, frozen=True):
     offset: int
 
 
+class Settle(msgspec.Struct, frozen=True):
+    """These deliveries of a queue are settled, whatever became of others."""
+
+    deliveries: tuple[int, ...]
+
+
 class Pause(msgspec.Struct, frozen=True):
     """The worker is full: give out nothing of these."""
 
@@ -37,7 +43,7 @@ class Resume(msgspec.Struct, frozen=True):
     partitions: tuple[Partition, ...]
 
 
-Command = Commit | Pause | Resume
+Command = Commit | Settle | Pause | Resume
 
 
 class Unit(msgspec.Struct, frozen=True, gc=False):
@@ -55,9 +61,11 @@ class Engine:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._frontiers: dict[Partition, Frontier] = {}
+        self._frontiers: dict[Partition, Frontier | None] = {}
+        """None: a queue, whose deliveries are settled one by one."""
         self._fences: dict[Partition, int] = {}
         self._moved: set[Partition] = set()
+        self._done: list[int] = []
         self._paused = False
         self.events = 0
         """Events received and not settled, of the partitions that are ours."""
@@ -74,11 +82,14 @@ class Engine:
         """Whether a limit on what is under way has been reached."""
         return self.events >= self._limits.in_flight_events or self.bytes >= self._limits.in_flight_bytes
 
-    def assigned(self, fences: dict[Partition, int]) -> list[Command]:
-        """These partitions are ours from now on, under these fences. What is under way of them from before is not."""
+    def assigned(self, fences: dict[Partition, int], queue: bool = False) -> list[Command]:
+        """These partitions are ours from now on, under these fences. What is under way of them from before is not.
+
+        A queue is ours together with others.
+        """
         self.revoked(fences)
         for partition, fence in fences.items():
-            self._frontiers[partition] = Frontier()
+            self._frontiers[partition] = None if queue else Frontier()
             self._fences[partition] = fence
             self._load[partition] = (0, 0)
         return [Pause(tuple(fences))] if self._paused and fences else []
@@ -99,7 +110,9 @@ class Engine:
         if fence is None:
             return None
         unit = Unit(piece.partition, fence, piece.next_offset, len(piece), size)
-        self._frontiers[piece.partition].received(unit.next_offset)
+        frontier = self._frontiers[piece.partition]
+        if frontier is not None:
+            frontier.received(unit.next_offset)
         self._add(unit.partition, unit.events, unit.bytes)
         return unit
 
@@ -108,16 +121,29 @@ class Engine:
         if self._fences.get(unit.partition) != unit.fence:
             return
         self._add(unit.partition, -unit.events, -unit.bytes)
-        if self._frontiers[unit.partition].settled(unit.next_offset):
+        frontier = self._frontiers[unit.partition]
+        if frontier is None:
+            self._done.append(unit.next_offset)
+        elif frontier.settled(unit.next_offset):
             self._moved.add(unit.partition)
+
+    def lapsed(self, unit: Unit) -> None:
+        """The lease of a unit ended before work on it began: the queue gives it to somebody again."""
+        if self._fences.get(unit.partition) == unit.fence:
+            self._add(unit.partition, -unit.events, -unit.bytes)
+
+    def settlements(self) -> list[Settle]:
+        """What of queues has been settled since the last call."""
+        done, self._done = self._done, []
+        return [Settle(tuple(done))] if done else []
 
     def commits(self) -> list[Commit]:
         """How far each partition that has moved since the last call may be committed."""
         found: list[Commit] = []
         for partition in sorted(self._moved):
-            position = self._frontiers[partition].position
-            if position is not None:
-                found.append(Commit(partition, position))
+            frontier = self._frontiers[partition]
+            if frontier is not None and frontier.position is not None:
+                found.append(Commit(partition, frontier.position))
         self._moved.clear()
         return found
 

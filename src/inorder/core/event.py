@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from zlib import crc32
 
 import msgspec
@@ -33,15 +33,24 @@ class Record(msgspec.Struct, frozen=True):
     timestamp_ms: int | None = None
 
 
+class Lease(Protocol):
+    """How long a queue keeps a delivery from everybody else. Once over, it is over for good."""
+
+    def holds(self) -> bool:
+        """Whether the delivery is still ours alone: only then may work on it begin."""
+
+
 class Slice:
     """Consecutive deliveries of one partition, in the broker's order.
 
     Values are at hand for every record; the rest of a record is put together only when somebody asks, because
     a healthy stream never does. `records` is either the records themselves or the broker's own messages with
-    `to_record` to translate one of them. `next_offset` is what to commit once all of the slice is settled.
+    `to_record` to translate one of them. `next_offset` is what to commit once all of the slice is settled. Of a queue,
+    where nothing is below anything else, a slice is one message under a `lease`, and `next_offset` is the number that
+    the source knows this delivery by.
     """
 
-    __slots__ = ("_offset_of", "_to_record", "next_offset", "partition", "records", "values")
+    __slots__ = ("_offset_of", "_to_record", "lease", "next_offset", "partition", "records", "values")
 
     def __init__(
         self,
@@ -51,6 +60,7 @@ class Slice:
         next_offset: int,
         to_record: Callable[[Any], Record] | None = None,
         offset_of: Callable[[Any], int] | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self.partition = partition
         self.records = records
@@ -58,6 +68,7 @@ class Slice:
         self.next_offset = next_offset
         self._to_record = to_record
         self._offset_of = offset_of
+        self.lease = lease
 
     @classmethod
     def of(cls, partition: Partition, records: Sequence[Record]) -> Slice:

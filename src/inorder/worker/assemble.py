@@ -16,7 +16,7 @@ from inorder.core.planner import Planner
 from inorder.core.retry import ErrorClass
 from inorder.declaration import Declaration, Kind
 from inorder.errors import Poison, Unavailable, Unreachable
-from inorder.ports import Clock, Source, Store
+from inorder.ports import Clock, Queue, Source, Store
 from inorder.worker.batch import Batches, Witness
 from inorder.worker.blame import code_version, explain
 from inorder.worker.effects import FoldEffect, TxEffect
@@ -104,7 +104,8 @@ class Assembled:
             store = self._registered(declared, open_store)
             effect = FoldEffect(declared) if declared.kind is Kind.FOLD else TxEffect(declared)
             planner = planner_for(declared)
-            return store, Batches(planner, effect, codec, store, self.tally, self.clock, witness)
+            queue = isinstance(source, Queue)
+            return store, Batches(planner, effect, codec, store, self.tally, self.clock, witness, queue)
 
         runner: Runner
         if declared.kind is Kind.CALL:
@@ -121,6 +122,7 @@ class Assembled:
                     self.tally,
                     self.clock,
                     witness,
+                    isinstance(source, Queue),
                 ),
                 codec.read,
             )

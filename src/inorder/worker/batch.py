@@ -27,6 +27,9 @@ log = logging.getLogger("inorder.worker")
 HELD_AT_ONCE = 1000
 """Held events of one key read back at once. More of them follow in the next transaction."""
 
+SHARED_S = 10.0
+"""How long a worker of a queue reads every entity anew after it found one changed: other workers have turns too."""
+
 MANY_FAILURES = 4
 """Failing events of one batch that are found by redoing it. More of them are worth a savepoint for each event."""
 
@@ -45,8 +48,11 @@ class Batches:
         tally: int,
         clock: Clock,
         witness: Witness | None = None,
+        queue: bool = False,
     ) -> None:
         self._planner = planner
+        self._queue = queue
+        self._shared_until = 0.0
         self.effect = effect
         self._codec = codec
         self._store = store
@@ -91,7 +97,8 @@ class Batches:
                 else:
                     manner = Manner.SINGLY
             except Mismatch as error:
-                log.info("%s; read again", error)
+                log.log(logging.DEBUG if self._queue else logging.INFO, "%s; read again", error)
+                self._shared_until = self._clock.now() + SHARED_S
                 self._forget(job, due)
             except Fenced as error:
                 log.warning("%s; its events are left to the new owner", error)
@@ -120,6 +127,8 @@ class Batches:
     def _once(self, job: Job, due: list[str], fences: dict[Partition, int], manner: Manner) -> None:
         now = self._clock.now()
         changes = Changes(self._tally, self._witness)
+        if self._queue and now < self._shared_until:
+            self._forget(job, due)
         self.cache.drop(self.cache.changed(due, now))
         entities = self._entities({event.key for event in job.events}.union(due))
         waking = [entities[key] for key in due]

@@ -56,6 +56,11 @@ class Groups:
         found = self._open.get(id(piece))
         return None if found is None else found[0].fence
 
+    def lapse(self, piece: Slice) -> Unit | None:
+        """The lease of a slice is over: what was not decided of it is the next receiver's. None: known already."""
+        found = self._open.pop(id(piece), None)
+        return None if found is None else found[0]
+
     def fences(self, group: Group) -> dict[Partition, int]:
         """The fences that the deliveries of a group were received under."""
         units = [self._open[at][0] for at in {id(piece) for piece in group.decided} if at in self._open]

@@ -38,6 +38,7 @@ class LaneRunner:
         self._fences: dict[Partition, int] = {}
         self._owned: deque[tuple[dict[Partition, int], dict[str, Waiting]]] = deque()
         self._settled: deque[Unit] = deque()
+        self._lapsed: deque[Unit] = deque()
         self._lost: dict[Partition, int] = {}
         self._failure: BaseException | None = None
         self._asked_at: float | None = None
@@ -49,6 +50,7 @@ class LaneRunner:
         self._loop = loop = asyncio.new_event_loop()
         work.begin(loop)
         work.on_settled = self._take_settled
+        work.on_lapsed = self._take_lapsed
         work.on_lost = self._lost.update
         work.on_failure = self._fail
 
@@ -77,6 +79,13 @@ class LaneRunner:
         if self._failure is not None:
             raise self._failure
         found = [self._settled.popleft() for _ in range(len(self._settled))]
+        for unit in found:
+            self._under_way.pop(unit, None)
+        return found
+
+    def lapsed(self) -> list[Unit]:
+        """Deliveries whose lease ended before their handler was called, since the last call."""
+        found = [self._lapsed.popleft() for _ in range(len(self._lapsed))]
         for unit in found:
             self._under_way.pop(unit, None)
         return found
@@ -166,6 +175,10 @@ class LaneRunner:
 
     def _take_settled(self, units: list[Unit]) -> None:
         self._settled.extend(units)
+        self._news.set()
+
+    def _take_lapsed(self, units: list[Unit]) -> None:
+        self._lapsed.extend(units)
         self._news.set()
 
     def _fail(self, error: BaseException) -> None:

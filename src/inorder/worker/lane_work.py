@@ -23,9 +23,10 @@ from inorder.core.planner import Outage, Planner, by_key
 from inorder.declaration import Declaration
 from inorder.errors import Fenced, HandlerTimeout, Mismatch
 from inorder.ports import Clock, Store
-from inorder.worker.batch import HELD_AT_ONCE, Witness, read_back
+from inorder.worker.batch import HELD_AT_ONCE, SHARED_S, Witness, read_back
 from inorder.worker.cache import Cache
 from inorder.worker.calls import Calls, Run
+from inorder.worker.claims import Claims
 from inorder.worker.group import Group, Groups
 from inorder.worker.job import Job
 from inorder.worker.keeper import Keeper
@@ -54,6 +55,7 @@ class LaneWork:
         tally: int,
         clock: Clock,
         witness: Witness | None,
+        queue: bool = False,
     ) -> None:
         self.declared = declared
         self._concurrency = concurrency
@@ -62,6 +64,7 @@ class LaneWork:
         self._keeper = Keeper(store)
         self._tally = tally
         self._clock = clock
+        self._claims = Claims(self._keeper, tally, clock, planner.limits.handler_s) if queue else None
         self._groups = Groups(lambda: Changes(tally, witness))
         self._lanes = Lanes()
         self._cache = Cache(planner.limits.cache_bytes)
@@ -70,6 +73,7 @@ class LaneWork:
         self._fences: dict[Partition, int] = {}
         self._epoch = 0
         self._confirmed_at = time.monotonic()
+        self._shared_until = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._committing = False
         self._commits = 0
@@ -78,6 +82,7 @@ class LaneWork:
         self._ringing = False
         self._alarm: asyncio.TimerHandle | None = None
         self.on_settled: Callable[[list[Unit]], None] = lambda units: None
+        self.on_lapsed: Callable[[list[Unit]], None] = lambda units: None
         self.on_lost: Callable[[Mapping[Partition, int]], None] = lambda fences: None
         self.on_failure: Callable[[BaseException], None] = lambda error: None
 
@@ -104,6 +109,8 @@ class LaneWork:
         self._spawn(self._load(jobs))
 
     async def _load(self, jobs: list[Job]) -> None:
+        if self._clock.now() < self._shared_until:
+            self._cache.drop(self._idle({event.key for job in jobs for event in job.events}))
         await self._entities({event.key for job in jobs for event in job.events})
         now = self._clock.now()
         for job in jobs:
@@ -159,7 +166,7 @@ class LaneWork:
             events = self._lanes.start(self.declared.batch)
             if not events:
                 break
-            ours = [event for event in events if event.receiver is not None or self._is_ours(event.slice)]
+            ours = [event for event in events if self._may_begin(event)]
             if len(ours) < len(events):
                 self._lanes.put_back(events[0].key, ours)
                 continue
@@ -171,9 +178,29 @@ class LaneWork:
         if unknown:
             self._spawn(self._load_again(unknown))
 
+    def _may_begin(self, event: Event) -> bool:
+        """Whether an event is still ours to handle. One that is not is on its way to somebody else."""
+        if event.receiver is None:
+            return self._is_ours(event.slice)
+        if self._claims is None or self._claims.holds(event.key):
+            return True
+        # Somebody else may have woken the key by now: all that waits for it is read anew, if it is still ours to wake.
+        key = event.key
+        self._lanes.drop(lambda queued: queued.receiver is not None and queued.key == key)
+        self._draining.pop(key, None)
+        self._note_waits({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)})
+        return False
+
     def _is_ours(self, piece: Slice) -> bool:
-        """Whether a slice came from a partition that has been ours ever since."""
-        return self._groups.fence(piece) == self._fences.get(piece.partition, -1)
+        """Whether a slice came from a partition that has been ours ever since, or under a lease that holds."""
+        if self._groups.fence(piece) != self._fences.get(piece.partition, -1):
+            return False
+        if piece.lease is None or piece.lease.holds():
+            return True
+        unit = self._groups.lapse(piece)
+        if unit is not None:
+            self.on_lapsed([unit])
+        return False
 
     def _decide(self, entity: Entity, events: list[Event], now: float) -> None:
         """Call the handler with the first of `events`, and with those that may follow it in the same call."""
@@ -288,10 +315,21 @@ class LaneWork:
         for key in keys:
             self._draining.pop(key, None)
             entity = found.get(key)
-            if entity is None or not self._planner.wake(entity, self._groups.now.changes, now):
+            if entity is None:
+                continue
+            if self._claims is not None:
+                self._claims.recognise(entity)
+            waits = entity.waiting
+            if not self._planner.wake(entity, self._groups.now.changes, now):
                 continue
             self._draining[key] = 0
             epoch = self._epoch
+            if self._claims is not None and not await self._claims.take(entity, waits, self._fences):
+                if epoch == self._epoch:
+                    log.info("key %s is woken by another worker", key)
+                    self._draining.pop(key, None)
+                    self._cache.drop([key])
+                continue
             rows = await self._keeper.held(key, HELD_AT_ONCE)
             if epoch != self._epoch:
                 continue
@@ -305,29 +343,44 @@ class LaneWork:
 
     def _forget_changed(self, due: list[str]) -> None:
         """Read anew what somebody else has set going, but not yet where we are at work: what we know may be newer."""
-        now, at_work = self._clock.now(), self._groups.now.changes.entities
+        now = self._clock.now()
         changed = self._cache.changed(due, now)
-        busy = {key for key in changed if self._committing or self._lanes.busy(key) or key in at_work}
-        self._cache.drop(key for key in changed if key not in busy)
+        idle = self._idle(changed)
+        self._cache.drop(idle)
+        busy = set(changed).difference(idle)
         self._timers.note({key: Waiting(Wait.RETRY, 0, 0.0, due_at=now + LOOK_AGAIN_S) for key in busy})
+
+    def _idle(self, keys: Iterable[str]) -> list[str]:
+        """Those of which we know no more than the store."""
+        at_work = self._groups.now.changes.entities
+        return [
+            key
+            for key in keys
+            if not (self._committing or self._lanes.busy(key) or key in at_work or key in self._draining)
+        ]
 
     # Committing.
 
     async def _commit(self) -> None:
         group = self._groups.take()
         fences = self._groups.fences(group)
+        waits = dict(group.changes.waits)
+        if self._claims is not None:
+            self._claims.renew(self._draining, group.changes)
         rows = group.changes.rows(lambda entity: None, self._planner.guard.remembered)
         try:
             await self._keeper.write(rows, group.changes, fences)
         except Mismatch as error:
-            log.info("%s; decided again", error)
+            log.log(logging.INFO if self._claims is None else logging.DEBUG, "%s; decided again", error)
+            if self._claims is not None:
+                self._shared_until = self._clock.now() + SHARED_S
             self._decide_again(group, {})
         except Fenced as error:
             log.warning("%s; its events are left to the new owner", error)
             self._decide_again(group, {partition: fences[partition] for partition in error.partitions})
         else:
             self._confirmed_at = time.monotonic()
-            self._note_waits(group.changes.waits)
+            self._note_waits(waits)
             settled = self._groups.settle(group)
             if settled:
                 self.on_settled(settled)
@@ -411,7 +464,7 @@ class LaneWork:
 
     def abandon(self) -> None:
         """Nothing of this is to be written or reported any more."""
-        self.on_settled, self.on_lost, self.on_failure = (lambda _: None,) * 3
+        self.on_settled, self.on_lapsed, self.on_lost, self.on_failure = (lambda _: None,) * 4
         self._keeper.abandon()
         self._calls.close()
 

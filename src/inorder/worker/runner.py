@@ -83,6 +83,10 @@ class BatchRunner:
             self._settled.popleft()
         return found
 
+    def lapsed(self) -> list[Unit]:
+        """Nothing: an effect inside a transaction may begin late, for its commit is refused where it is too late."""
+        return []
+
     def lost(self) -> dict[Partition, int]:
         """Partitions that the store says a newer owner has taken, with the fence it refused, since the last call."""
         with self._condition:

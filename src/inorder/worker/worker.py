@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from inorder.codecs.json import JsonCodec
-from inorder.core.engine import Commit, Engine, Pause, Resume, Unit
+from inorder.core.engine import Command, Engine, Pause, Resume, Unit
 from inorder.core.entity import Waiting
 from inorder.core.event import Partition, Slice
 from inorder.core.limits import Limits
 from inorder.errors import InorderError, Unreachable
-from inorder.ports import Clock, Source, Store
+from inorder.ports import Clock, Queue, Source, Store
 from inorder.worker.job import Job
 
 log = logging.getLogger("inorder.worker")
@@ -30,6 +30,8 @@ FENCED_FOR_S = 30.0
 """How long the store may refuse a partition before the source takes it away, which it does within its session."""
 OVERDUE_EVERY_S = 5.0
 """How often a worker looks for keys that somebody else has set going: an operator, or a replay that died."""
+OTHERS_FIRST_S = 2.0
+"""How long a worker leaves a key of a queue that is due to whoever made it wait, and will hardly have forgotten."""
 END_CHECK_S = 0.25
 """Least time between two questions to the source whether it is at its end."""
 
@@ -40,6 +42,7 @@ class Runner(Protocol):
     def submit(self, job: Job) -> None: ...
     def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting] | None = None) -> None: ...
     def settled(self) -> list[Unit]: ...
+    def lapsed(self) -> list[Unit]: ...
     def lost(self) -> dict[Partition, int]: ...
     def wait(self, timeout_s: float) -> None: ...
     def busy(self) -> bool: ...
@@ -51,7 +54,9 @@ class Runner(Protocol):
 class Loop:
     """The poll loop of one worker. `run` returns when it is stopped, or when the stream has been idle for long enough.
 
-    It is its source's listener: partitions come and go inside `poll`.
+    It is its source's listener: partitions come and go inside `poll`. A queue has one partition, which all workers
+    have at once: there leases keep a message from the others, and each worker looks after the keys that it made wait,
+    and after those that nobody has looked after.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Loop:
         on_poll: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
+        self._queue = source if isinstance(source, Queue) else None
         self._control = control
         self._runner = runner
         self._codec = codec
@@ -108,7 +114,7 @@ class Loop:
         self._on_poll()
         self._collect()
         if self._runner.watch(self._limits.handler_s):
-            self._runner.own(self._engine.fences, self._patiently(lambda: self._control.due(list(self._engine.fences))))
+            self._runner.own(self._engine.fences, self._patiently(self._due))
         self._check_ownership()
         self._look_for_overdue()
         if self._engine.full and not self._waited_long():
@@ -117,6 +123,11 @@ class Loop:
         for command in self._engine.room():
             self._obey(command)
         timeout_s = 0.01 if self._runner.busy() else POLL_S
+        if self._queue is not None and self._runner.busy():
+            # A message that is settled keeps its group from all workers until it is deleted.
+            self._runner.wait(timeout_s)
+            self._collect()
+            timeout_s = 0
         pieces = self._source.poll(self._limits.poll_events, timeout_s)
         if pieces:
             self._receive(pieces)
@@ -137,7 +148,8 @@ class Loop:
             return
         self._looked_at = now
         try:
-            overdue = self._control.overdue(now, list(self._engine.fences))
+            since = now if self._queue is None else now - OTHERS_FIRST_S
+            overdue = self._control.overdue(since, list(self._engine.fences))
         except Unreachable:
             return  # whoever must write says so
         if overdue:
@@ -164,6 +176,7 @@ class Loop:
         """Take over what is settled, and commit it, if it is time to."""
         for unit in self._runner.settled():
             self._engine.settled(unit)
+        self._settle_queue()
         if not self._engine.full:
             self._full_since = None
         now = self._clock.now()
@@ -178,7 +191,20 @@ class Loop:
             if offsets:
                 self._source.commit(offsets)
 
-    def _obey(self, command: Pause | Resume | Commit) -> None:
+    def _settle_queue(self) -> None:
+        """At once, not now and then: until a message is deleted, nobody is given the next one of its group."""
+        if self._queue is None:
+            return
+        lapsed = self._runner.lapsed()
+        for unit in lapsed:
+            self._engine.lapsed(unit)
+        if lapsed:
+            log.warning("the leases of %d messages ended before their turn came; they come again", len(lapsed))
+            self._queue.forget([unit.next_offset for unit in lapsed])
+        for settle in self._engine.settlements():
+            self._queue.settle(settle.deliveries)
+
+    def _obey(self, command: Command) -> None:
         if isinstance(command, Pause):
             self._source.pause(command.partitions)
         elif isinstance(command, Resume):
@@ -194,17 +220,31 @@ class Loop:
         if self._runner.busy():
             return False
         self._collect(force=True)
-        return self._source.at_end()
+        return self._source.at_end() and not self._others_wait()
+
+    def _others_wait(self) -> bool:
+        """Whether a key of a queue waits for its retry, noted by a worker that may be dead: then this one stays."""
+        if self._queue is None:
+            return False
+        try:
+            return any(waiting.urgent for waiting in self._due().values())
+        except Unreachable:
+            return True
+
+    def _due(self) -> dict[str, Waiting]:
+        return self._control.due(list(self._engine.fences))
 
     # What the source says, from within poll.
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
         """Take the fences before the first record is given out, so that earlier owners are refused from then on."""
-        fences = self._patiently(lambda: self._control.acquire(partitions))
-        due = self._patiently(lambda: self._control.due(partitions))
+        queue = self._queue is not None
+        fences = self._patiently(lambda: (self._control.share if queue else self._control.acquire)(partitions))
+        # How the keys of a queue wait is for whoever made them wait, and for `overdue` when that one is dead.
+        due = {} if queue else self._patiently(lambda: self._control.due(partitions))
         if fences is None or due is None:
             return
-        for command in self._engine.assigned(fences):
+        for command in self._engine.assigned(fences, queue):
             self._obey(command)
         self._runner.own(self._engine.fences, due)
         self._active_at = self._clock.now()

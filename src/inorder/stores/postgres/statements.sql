@@ -33,6 +33,10 @@ INSERT INTO {schema}.fences AS f (stream, topic, partition, token) VALUES (%s, %
 ON CONFLICT (stream, topic, partition) DO UPDATE SET token = f.token + 1
 RETURNING token;
 
+-- fence_share: a queue has no owner, so nobody raises its fence
+INSERT INTO {schema}.fences (stream, topic, partition, token) VALUES (%s, %s, %s, 1)
+ON CONFLICT (stream, topic, partition) DO NOTHING;
+
 -- fence_breakers: sessions of inorder's that keep a share of a fence and do nothing: their processes are frozen
 SELECT DISTINCT a.application_name
 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)

@@ -87,6 +87,13 @@ class PostgresStore(Reads):
             end_sessions(link, [name for (name,) in frozen])
         return self._raise_fences(partitions)
 
+    def share(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The fences of partitions that have no owner, as they are."""
+        with self._link() as link, ours(self.name), link.transaction():
+            for partition in sorted(partitions):
+                link.execute(self._sql["fence_share"], (self._stream, *partition))
+        return {partition: self.fence_of(partition) for partition in partitions}
+
     def load(self, keys: Sequence[str]) -> dict[str, Entity]:
         """Those of the entities that the store has, with what they wait for and which versions wait."""
         entities: dict[str, Entity] = {}

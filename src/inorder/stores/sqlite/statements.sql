@@ -26,6 +26,10 @@ INSERT INTO inorder_fences (stream, topic, partition, token) VALUES (?, ?, ?, 1)
 ON CONFLICT (stream, topic, partition) DO UPDATE SET token = token + 1
 RETURNING token;
 
+-- fence_share: a queue has no owner, so nobody raises its fence
+INSERT INTO inorder_fences (stream, topic, partition, token) VALUES (?, ?, ?, 1)
+ON CONFLICT (stream, topic, partition) DO NOTHING;
+
 -- fences: all of the stream, compared by the caller: they are few
 SELECT topic, partition, token FROM inorder_fences WHERE stream = ?;
 

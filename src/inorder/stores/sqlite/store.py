@@ -77,6 +77,13 @@ class SqliteStore(Reads):
                 tokens[partition] = raised.fetchall()[0][0]
         return tokens
 
+    def share(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The fences of partitions that have no owner, as they are."""
+        with self._begin() as connection:
+            for partition in sorted(partitions):
+                connection.execute(SQL["fence_share"], (self._stream, *partition))
+        return {partition: self.fence_of(partition) for partition in partitions}
+
     def load(self, keys: Sequence[str]) -> dict[str, Entity]:
         """Those of the entities that the store has, with what they wait for and which versions wait."""
         with self._snapshot():
