@@ -20,7 +20,7 @@ class Consumer:
 
     def __init__(self, queue: TestQueue, **options: int) -> None:
         self.queue = queue
-        self.source = SqsSource.from_url(queue.source_url(**options))
+        self.source = SqsSource.from_url(queue.source_url(**{"wait_s": 0, **options}))
         self.owned: set[Partition] = set()
         self.slices: list[Slice] = []
         self.source.subscribe(self)

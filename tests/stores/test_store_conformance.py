@@ -137,6 +137,14 @@ def test_each_owner_raises_the_fence(place: Place) -> None:
     write(store, [row("a", 0)], fences={HERE: second[HERE], THERE: first[THERE]})
 
 
+def test_the_fence_of_a_queue_is_shared(place: Place) -> None:
+    store, other = place.open(), place.open()
+    first, second = store.share([HERE]), other.share([HERE])
+    assert first == second
+    write(store, [row("a", 0)], fences=first)
+    write(other, [row("b", 0)], fences=second)
+
+
 def test_a_fence_that_was_never_raised_is_refused(place: Place) -> None:
     with pytest.raises(Fenced):
         write(place.open(), [row("a", 0)], fences={HERE: 1})

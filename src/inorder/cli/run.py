@@ -37,7 +37,9 @@ def run(
     source: Annotated[
         str,
         Parameter(
-            "--from", allow_leading_hyphen=True, help="embedded:///path.db/TOPIC, kafka://host:port/TOPIC, FILE or -"
+            "--from",
+            allow_leading_hyphen=True,
+            help="embedded:///path.db/TOPIC, kafka://host:port/TOPIC, sqs://QUEUE.fifo?region=…, FILE or -",
         ),
     ],
     store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")] = DEFAULT_STORE,

@@ -84,6 +84,10 @@ class MemoryStore:
             fences[partition] = fences.get(partition, 0) + 1
         return {partition: fences[partition] for partition in partitions}
 
+    def share(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """The fences of partitions that have no owner, as they are."""
+        return {partition: self.tables.fences.setdefault(partition, 1) for partition in partitions}
+
     def load(self, keys: Sequence[str]) -> dict[str, Entity]:
         """Those of the entities that the store has, with what they wait for and which versions wait."""
         found: dict[str, Entity] = {}
