@@ -26,8 +26,8 @@ _log = logging.getLogger("inorder.producer")
 class Producer:
     """Sends the records of many keys, in the order of each key. Any thread may use it.
 
-    `url` names a broker and topic as `inorder run --from` does: `kafka://host:port/TOPIC`,
-    `sqs://QUEUE.fifo?region=…` or `embedded:///path.db/TOPIC`. Other query keys of a Kafka URL are librdkafka's options; those that would let records
+    `url` names a broker and topic as `inorder run --from` does: `kafka://host:port/TOPIC`, `sqs://QUEUE.fifo?region=…` or
+    `embedded:///path.db/TOPIC`. Other query keys of a Kafka URL are librdkafka's options; those that would let records
     out of order are refused, unless it has `allow_unsafe=true`.
 
     When a record is not delivered, its key stops: what is sent for it later waits behind, and other keys flow on.
