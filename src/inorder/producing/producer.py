@@ -26,7 +26,7 @@ _log = logging.getLogger("inorder.producer")
 class Producer:
     """Sends the records of many keys, in the order of each key. Any thread may use it.
 
-    `url` names a broker and topic as `inorder run --from` does: `kafka://host:port/TOPIC`, `sqs://QUEUE.fifo?region=…` or
+    `url` names a broker and topic as `inorder run --from` does: `kafka://host:port/TOPIC`, `sqs://QUEUE.fifo` or
     `embedded:///path.db/TOPIC`. Other query keys of a Kafka URL are librdkafka's options; those that would let records
     out of order are refused, unless it has `allow_unsafe=true`.
 
