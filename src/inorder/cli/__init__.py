@@ -20,6 +20,7 @@ VERBS = {
     "relay": ("inorder.cli.relay:relay", "Publish an outbox: what is committed, each entity in order."),
     "state": ("inorder.cli.state:state", "Print the state of each entity."),
     "dlq": ("inorder.cli.dlq:app", "Dead letters: look at them, mend them, replay them."),
+    "prove": ("inorder.cli.prove:prove", "Find a delivery schedule that breaks a handler, or show there is none."),
     "doctor": ("inorder.cli.doctor:doctor", "Examine a live configuration: what in it can break order."),
 }
 

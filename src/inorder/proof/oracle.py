@@ -91,6 +91,10 @@ class Judge:
         self.seen += 1
         return found
 
+    def unknown_here(self) -> dict[str, str]:
+        """The checkers that crashed, or could not go on."""
+        return {id: why for id, why in self.unknown.items() if "crashed" in why or "not whole" in why}
+
     def judgement(self) -> Judgement:
         """The verdicts on what was seen so far."""
         unknown = dict(self.unknown)

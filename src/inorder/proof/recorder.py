@@ -13,12 +13,16 @@ from typing import Any, Protocol
 from inorder.core.changes import Changes, EntityRow
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record
-from inorder.errors import Poison
+from inorder.errors import Mismatch, Poison
 from inorder.proof.trace import Op, Step, Via
 from inorder.worker.effects import FoldEffect, TxEffect
 
 Write = tuple[Sequence[EntityRow], Changes, Mapping[Partition, int]]
 """What `inorder.ports.Transaction.write` was given."""
+
+
+class Died(BaseException):
+    """A worker died before its transaction was committed."""
 
 
 class Weather(Protocol):
@@ -89,8 +93,16 @@ class LedgeredTx(TxEffect):
 class Recorder:
     """Collects what one worker, or one operator, has committed, and tells it to `emit` as steps."""
 
-    def __init__(self, emit: Callable[[Step], None], now: Callable[[], float], worker: str, next_tx: Callable[[], int]):
+    def __init__(
+        self,
+        emit: Callable[[Step], None],
+        now: Callable[[], float],
+        worker: str,
+        next_tx: Callable[[], int],
+        text: Callable[[bytes], str] = bytes.decode,
+    ) -> None:
         self.emit = emit
+        self.text = text
         self.now = now
         self.worker = worker
         self.next_tx = next_tx
@@ -100,6 +112,10 @@ class Recorder:
         """How events come that this one puts through; None: as their records say."""
         self.outcomes: dict[str, int] = {}
         """What was counted in the last transaction."""
+        self.dies = False
+        """Whether the worker dies at the end of its transaction, before that is committed."""
+        self.refusals = 0
+        """How many transactions are refused, as if somebody else had been faster."""
 
     def committed(
         self, writes: list[tuple[Sequence[EntityRow], Changes, Mapping[Partition, int]]], closed: list[Any]
@@ -137,7 +153,7 @@ class Recorder:
                     )
                 )
             if row.state is not None:
-                emit(Step(op=Op.STATE, at=at, worker=worker, tx=tx, key=row.key, state=row.state.decode()))
+                emit(Step(op=Op.STATE, at=at, worker=worker, tx=tx, key=row.key, state=self.text(row.state)))
         for place in sorted(changes.held):
             held = changes.held[place]
             emit(
@@ -193,8 +209,10 @@ class RecordedStore:
     def transaction(self) -> Iterator[RecordedTransaction]:
         """A transaction of the store. What it came to is told once it is committed."""
         with self._store.transaction() as tx:
-            recorded = RecordedTransaction(tx, self._store)
+            recorded = RecordedTransaction(tx, self._store, self.recorder)
             yield recorded
+            if self.recorder.dies:
+                raise Died
         if recorded.writes or recorded.closed:
             self.recorder.committed(recorded.writes, recorded.closed)
 
@@ -202,8 +220,9 @@ class RecordedStore:
 class RecordedTransaction:
     """One transaction, and what was written in it."""
 
-    def __init__(self, tx: Any, store: Any) -> None:
+    def __init__(self, tx: Any, store: Any, recorder: Recorder) -> None:
         self._tx = tx
+        self._recorder = recorder
         self._store = store
         self.writes: list[Write] = []
         self.closed: list[Any] = []
@@ -213,6 +232,9 @@ class RecordedTransaction:
 
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """See `inorder.ports.Transaction`."""
+        if self._recorder.refusals:
+            self._recorder.refusals -= 1
+            raise Mismatch(row.key for row in rows)
         self._tx.write(rows, changes, fences)
         self.writes.append((rows, changes, fences))
 

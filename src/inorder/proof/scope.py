@@ -26,6 +26,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """Events that the handler fails for, until they are mended: they become dead letters."""
     retries: int = 0
     """Events that the handler fails for once."""
+    refusals: int = 0
+    """Transactions that are refused once because somebody else was faster, and redone with the same events."""
     replays: int = 0
     """Dead letters that an operator puts through."""
 
@@ -37,7 +39,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def faults(self) -> list[tuple[str, int]]:
         """The faults that there are, with their number."""
-        named = ("duplicates", "crashes", "zombies", "failures", "retries", "replays")
+        named = ("duplicates", "crashes", "zombies", "failures", "retries", "refusals", "replays")
         return [(name, getattr(self, name)) for name in named if getattr(self, name)]
 
     def __str__(self) -> str:
@@ -72,11 +74,12 @@ class Fate(StrEnum):
     """How a delivery goes."""
 
     DONE = "done"
-    CRASH_BEFORE = "crash before the transaction"
-    CRASH_AFTER = "crash before the offset is committed"
+    CRASH_BEFORE = "the worker dies before its transaction is committed"
+    CRASH_AFTER = "the worker dies before the offset is committed"
     STALL = "the worker stands still, and the partition moves"
     FAIL = "the handler fails"
     STUMBLE = "the handler fails once"
+    REFUSED = "its transaction is refused, and redone"
 
 
 COSTS = {
@@ -85,6 +88,7 @@ COSTS = {
     Fate.STALL: "zombies",
     Fate.FAIL: "failures",
     Fate.STUMBLE: "retries",
+    Fate.REFUSED: "refusals",
 }
 """Which of a scope's faults a fate is."""
 

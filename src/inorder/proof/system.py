@@ -7,7 +7,8 @@ What is decided here is only what the world does, never what inorder does about 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from inorder.core.replaying import Replaying
 from inorder.deadletters.road import BatchRoad, Warrant
 from inorder.declaration import Declaration, Kind
 from inorder.errors import InorderError
-from inorder.proof.recorder import LedgeredFold, LedgeredTx, RecordedStore, Recorder, Scripted, Weather, place_of
+from inorder.proof.recorder import Died, LedgeredFold, LedgeredTx, RecordedStore, Recorder, Scripted, Weather, place_of
 from inorder.proof.trace import Op, Rules, Step, Via
 from inorder.stores.letter_rows import PlanLetter
 from inorder.worker.assemble import planner_for
@@ -77,7 +78,7 @@ class Member:
     def __init__(self, system: System, number: int) -> None:
         self.system = system
         self.number = number
-        self.recorder = Recorder(system.emit, system.clock.now, "", system.next_tx)
+        self.recorder = Recorder(system.emit, system.clock.now, "", system.next_tx, system.text)
         self.store = RecordedStore(system.store, self.recorder)
         self.batches = Batches(
             system.planner, system.effect(self.recorder), system.codec, self.store, number + 1, system.clock
@@ -118,12 +119,14 @@ class System:
         workers: int = 2,
         weather: Weather | None = None,
         planner: Planner | None = None,
+        text: Callable[[bytes], str] = bytes.decode,
     ) -> None:
         self.declared = declared
         self.store = store
         self.emit = emit
         self.weather = Scripted() if weather is None else weather
         self.planner = planner_for(declared) if planner is None else planner
+        self.text = text
         self.clock = SystemClock()
         self.codec = Codec(declared)
         self.partitions = [Partition("events", number) for number in range(partitions)]
@@ -225,6 +228,15 @@ class System:
                     epoch=member.fences.get(found.partition),
                 )
 
+    def die(self, number: int) -> None:
+        """A worker decides, its handlers run, and it dies before the transaction is committed."""
+        member = self.members[number]
+        member.recorder.dies = True
+        with suppress(Died):
+            self.decide(number)
+        member.recorder.dies = False
+        self.crash(number)
+
     def crash(self, number: int) -> None:
         """A worker loses its memory, and with it what it owned."""
         member = self.members[number]
@@ -263,7 +275,9 @@ class System:
             for held in self.store.held(key, DRAIN_AT_ONCE) if entity.held else ():
                 self.tell(Op.FOUND, what="held", key=key, version=held.version, id=held.event_id)
             if entity.stored_state is not None:
-                self.tell(Op.FOUND, what="state", key=key, state=entity.stored_state.decode())
+                self.tell(Op.FOUND, what="state", key=key, state=self.text(entity.stored_state))
+        if self.declared.kind is Kind.TX:
+            self.tell(Op.FOUND, what="state", state=self.store.dump())
         for row in self.store.letters(status="open"):
             self.tell(Op.FOUND, what="letter", reason=str(row.letter.reason), **place_of(row.letter.record))
         self.tell(Op.REST)
@@ -276,7 +290,7 @@ class Operator:
 
     def __init__(self, system: System, tally: int) -> None:
         self.system = system
-        self.recorder = Recorder(system.emit, system.clock.now, self.name, system.next_tx)
+        self.recorder = Recorder(system.emit, system.clock.now, self.name, system.next_tx, system.text)
         self.store = RecordedStore(system.store, self.recorder)
         self.claims: dict[str, float] = {}
         warrant = Warrant(1, self.name, "simulated", self.claims)
@@ -332,13 +346,13 @@ class Operator:
         return bool(skipped)
 
 
-def rules_of(declared: Declaration, records: Sequence[Op] = ()) -> Rules:
-    """The rules of a consumer's traces, as systems write them."""
+def rules_of(declared: Declaration, more: Iterable[Op] = ()) -> Rules:
+    """The rules of a consumer's traces, as systems write them; `more` is recorded beside."""
     unrecorded = {Op.STARTED, Op.ENDED, Op.CALLED, Op.DECIDED, Op.DELETED}
     return Rules(
         order=declared.order,
         baseline=declared.baseline,
         parks=declared.parks,
         gap_s=declared.limits.gap_s,
-        records=frozenset(records or set(Op) - unrecorded),
+        records=frozenset((set(Op) - unrecorded) | set(more)),
     )

@@ -59,8 +59,8 @@ class Op(StrEnum):
     CRASHED = "crashed"
     """A worker lost its memory: worker."""
     FOUND = "found"
-    """At rest, this is in the store: what is held, letter, waiting (reason says why) or state. With what=lag: offset
-    records were not settled."""
+    """At rest, this is in the store: what is held, letter, waiting (reason says why) or state (without a key: of all
+    the tables of the user's). With what=lag: offset records were not settled."""
     REST = "rest"
     """All faults are over, and nothing more would happen by itself. Follows its FOUND steps."""
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from inorder.core.entity import Entity, Waiting
-from inorder.core.event import Partition
+from inorder.core.event import Event, Partition
 from inorder.core.planner import Planner
 from inorder.core.ranges import Ranges
 from inorder.declaration import Declaration
-from inorder.proof.anomalies import Oracle
+from inorder.proof.anomalies import Anomaly, Oracle
 from inorder.proof.oracle import Finding, Judge
 from inorder.proof.recorder import Scripted
 from inorder.proof.scope import COSTS, Act, Fate, Kind, Place, Scope
 from inorder.proof.system import Member, Message, System, rules_of
-from inorder.proof.trace import Step
+from inorder.proof.trace import Op, Step
 from inorder.worker.timers import Timers
 
 _FAULTS = {Kind.REPLAY: "replays", Kind.DRAIN: "replays", Kind.WAKE: "zombies", Kind.AGAIN: "redelivery"}
@@ -62,16 +62,22 @@ class World:
         store: Any,
         oracle: Oracle | None,
         planner: Planner | None = None,
-        trace: Callable[[Step], None] | None = None,
+        anomalies: Iterable[Anomaly] | None = None,
+        watched: bool = False,
+        text: Callable[[bytes], str] = bytes.decode,
     ) -> None:
         self.scope = scope
         self.messages = messages
         self.weather = Scripted()
-        self.trace = trace
+        self._baseline = declared.baseline
+        self.trace: Callable[[Step], None] | None = None
         self.findings: list[Finding] = []
-        self.judge = Judge(rules_of(declared), oracle)
+        self.at_rest: Callable[[World], Finding | None] | None = None
+        """Looks further, once the checkers have found nothing."""
+        records = {Op.CALLED} if watched else set()
+        self.judge = Judge(rules_of(declared, records), oracle, anomalies)
         self._muted = True
-        self.system = System(declared, store, self._see, weather=self.weather, planner=planner)
+        self.system = System(declared, store, self._see, weather=self.weather, planner=planner, text=text)
         (self.partition,) = self.system.partitions
         self.left = {name: getattr(scope, name) for name in Scope.__struct_fields__[2:]}
         self.covered: set[tuple[str, str]] = set()
@@ -121,7 +127,7 @@ class World:
             if key not in accepted and not unused:
                 return
             unused = key in accepted
-            for version in range(1, self.scope.versions + 1):
+            for version in (version for of, version in self.messages if of == key):
                 if version not in accepted.get(key, []) or self.left["duplicates"]:
                     yield key, version
 
@@ -148,7 +154,7 @@ class World:
             return False
         if any(waiting.urgent for waiting in self._due().values()):
             return False
-        return all(len(of) == max(of) for of in self.judge.history.claimed.values())
+        return all(len(of) == max(of) - self._baseline for of in self.judge.history.claimed.values())
 
     def _due(self) -> dict[str, Waiting]:
         found: dict[str, Waiting] = self.system.store.due([self.partition])
@@ -196,16 +202,17 @@ class World:
         if act.fate is Fate.STALL:
             system.assign(self.partition, 1 - number)
         elif act.fate is Fate.CRASH_BEFORE:
-            self._restart(number)
+            system.die(number)
+            system.assign(self.partition, number)
         elif act.fate is Fate.CRASH_AFTER:
             system.decide(number)
-            self._restart(number)
+            system.crash(number)
+            system.assign(self.partition, number)
         else:
+            recorder = system.members[number].recorder
+            recorder.refusals = int(act.fate is Fate.REFUSED)
             self._decide(number)
-
-    def _restart(self, number: int) -> None:
-        self.system.crash(number)
-        self.system.assign(self.partition, number)
+            recorder.refusals = 0
 
     def _decide(self, number: int) -> None:
         self.system.decide(number)
@@ -239,6 +246,15 @@ class World:
     def rest(self) -> None:
         """Everything has come to rest: say what is there."""
         self.system.rest()
+        if not self.findings and self.at_rest is not None:
+            found = self.at_rest(self)
+            if found is not None:
+                self.findings.append(found)
+
+    def now_at(self) -> Event | None:
+        """The event whose handler is running."""
+        effects = [member.batches.effect for member in self.system.members] + [self.system.operator.road.effect]
+        return next((effect.now_at for effect in effects if effect.now_at is not None), None)
 
     # Coming back.
 

@@ -60,8 +60,8 @@ def wanted(history: History, key: str) -> list[tuple[int, str]]:
     """What should be in effect for a key at rest, in version order, had nothing gone wrong.
 
     Everything accepted beyond the baseline, but for what an operator skipped and what is an open letter. Under strict
-    order, nothing beyond the first version that is missing or an open letter. Of two events that claim a version it is
-    the one that took effect, else the first that was accepted.
+    order, nothing beyond the first version that is missing or an open letter; under others, nothing that waits behind
+    one. Of two events that claim a version it is the one that took effect, else the first that was accepted.
     """
     rules, claimed = history.rules, history.claimed.get(key, [])
     applied: dict[int, str] = {}
@@ -82,6 +82,8 @@ def wanted(history: History, key: str) -> list[tuple[int, str]]:
         if version in open_versions and version not in applied:
             if strict:
                 break
+            continue
+        if open_versions and (key, version) in history.held and version not in applied:
             continue
         ids = history.claims[key, version]
         found.append((version, applied[version] if applied.get(version) in ids else ids[0]))

@@ -42,7 +42,7 @@ def gap_apply(history: History, step: Step, _: Oracle | None) -> str | None:
 def torn_effect(history: History, step: Step, oracle: Oracle | None) -> str | None:
     """A state is not what the effects in its ledger make of it: one was committed without the other."""
     assert oracle is not None
-    if step.op is Op.FOUND and step.what != "state":
+    if step.op is Op.FOUND and (step.what != "state" or step.key is None):
         return None
     made = oracle.state_after(step.key or "", [(effect.version, effect.id) for effect in history.effects(step.key)])
     return None if made == step.state else f"the state of {step.key} is {step.state}; its ledger makes {made}"
@@ -99,8 +99,12 @@ def cross_key_leak(history: History, step: Step, _: Oracle | None) -> str | None
 def non_confluent(history: History, step: Step, oracle: Oracle | None) -> str | None:
     """At rest, a state is not what the events make of it when each comes once, in order."""
     assert oracle is not None
-    states = {found.key or "": found.state for found in history.found if found.what == "state"}
-    for key in sorted(history.claimed.keys() | states.keys()):
+    states = {found.key: found.state for found in history.found if found.what == "state"}
+    if None in states:
+        every = [effect for key in sorted(history.claimed) for effect in wanted(history, key)]
+        right = oracle.state_after("", every)
+        return None if states[None] == right else f"the tables are {states[None]}; in order, each event once: {right}"
+    for key in sorted(history.claimed.keys() | {key for key in states if key is not None}):
         right = oracle.state_after(key, wanted(history, key))
         if states.get(key) != right:
             return f"the state of {key} is {states.get(key)}; in order, each event once, it is {right}"
