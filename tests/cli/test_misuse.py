@@ -34,7 +34,7 @@ MISTAKES = [
     ((*RUN, "--store", "inorder.db"), 2, "is no store: write sqlite://…"),
     ((*RUN, "--store", "sqlite:///no/such/folder.db"), 1, "store no/such/folder.db: the file cannot be opened"),
     (("run", f"{CONSUMERS}:ledger", "--from", "embedded://no.db/T"), 1, "no embedded broker at no.db: create it with"),
-    (("run", f"{CONSUMERS}:ledger", "--from", "embedded://no"), 2, "write embedded:///path.db/TOPIC"),
+    (("run", f"{CONSUMERS}:ledger", "--from", "embedded://no"), 2, "write embedded://path.db/TOPIC"),
     (("state",), 3, "inorder.db: there is no such file"),
     (("state", "--store", "mysql://h/d"), 2, "is no store"),
 ]

@@ -48,12 +48,13 @@ EVENTS = [
     *[line("bob", version, "refund" if version == 2 else "credit") for version in range(1, 6)],
     *[line("carol", version, "refund" if version == 1 else "credit") for version in range(1, 3)],
 ]
+ODD_KEY = "\x1b[31mred\u202e"
 ODD = '{"id": "x", "account": "\\u001b[31mred\\u202e", "version": "two", "kind": "credit", "cents": 1}'
 
 
 @pytest.fixture
 def failed(command: Command) -> Command:
-    """A store with two parked keys and a letter whose key cannot be read."""
+    """A store with two parked keys and a letter that no event can be read from, but its key."""
     Path("bank.py").write_text(BANK)
     Path("events.jsonl").write_text("\n".join([*map(json.dumps, EVENTS), ODD]) + "\n")
     assert command("run", "bank.py:balance", "--from", "events.jsonl", "--until-idle", 0.05).code == 0
@@ -75,10 +76,10 @@ def test_list_groups_by_reason_and_by_key(failed: Command) -> None:
     assert (found["letters"], found["parked_keys"], found["held"]) == (3, 2, 4)
     assert [(one["reason"], one["kind"], one["letters"], one["keys"]) for one in found["by_reason"]] == [
         ("failed", "Poison", 2, 2),
-        ("malformed", "version", 1, 0),
+        ("malformed", "version", 1, 1),
     ]
     by_key = {one["key"]: (one["letters"], one["version"], one["parked"], one["behind"]) for one in found["by_key"]}
-    assert by_key == {"bob": (1, 2, True, 3), "carol": (1, 1, True, 1), None: (1, None, False, 0)}
+    assert by_key == {"bob": (1, 2, True, 3), "carol": (1, 1, True, 1), ODD_KEY: (1, None, False, 0)}
     assert found["oldest_age_s"] >= 0
     said = failed("dlq", "list")
     assert said.code == 0
@@ -92,6 +93,21 @@ def test_list_is_narrowed_by_key_reason_and_time(failed: Command) -> None:
     assert failed("dlq", "list", "--since", "1h", "--json").document["letters"] == 3
     assert failed("dlq", "list", "--since", "2999-01-01", "--json").document["letters"] == 0
     assert failed("dlq", "list", "--since", "yesterday").code == 2
+
+
+def test_list_names_keys_that_wait_without_a_letter(command: Command) -> None:
+    Path("bank.py").write_text(BANK.replace('id="id"', 'id="id", limits=inorder.Limits(gap_s=600)'))
+    Path("events.jsonl").write_text("\n".join(json.dumps(line("dan", version)) for version in (1, 3, 4)))
+    command("run", "bank.py:balance", "--from", "events.jsonl", "--until-idle", 0.05)
+    found = command("dlq", "list", "--json").document
+    assert (found["letters"], found["parked_keys"], found["waiting_keys"]["gap"]) == (0, 0, 1)
+    [row] = found["by_key"]
+    assert (row["key"], row["letters"], row["version"], row["behind"], row["waits"]) == ("dan", 0, 2, 2, "gap")
+    assert 0 < row["due_in_s"] <= 600
+    said = command("dlq", "list").out
+    assert "other keys that wait: 1 for a version that has not come" in said
+    assert "version 2 has not come; parks in 9 m without it" in said
+    assert command("dlq", "list", "--key", "eve", "--json").document["by_key"] == []
 
 
 def test_an_empty_list_is_a_document_too(command: Command) -> None:
@@ -128,7 +144,7 @@ def test_show_of_a_key_says_what_waits_and_why(failed: Command) -> None:
 
 
 def test_control_characters_are_made_harmless(failed: Command) -> None:
-    number = number_of(failed, None)
+    number = number_of(failed, ODD_KEY)
     for said in (failed("dlq", "show", number, "--payload"), failed("dlq", "list"), failed("dlq", "audit")):
         assert "\x1b" not in said.out
         assert "\u202e" not in said.out

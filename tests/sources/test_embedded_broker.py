@@ -195,3 +195,9 @@ def test_a_mistake_gets_one_line_that_says_what_to_do(
     with pytest.raises(error, match=message) as caught:
         mistake(path)
     assert "\n" not in str(caught.value)
+
+
+def test_one_slash_too_many_is_told_of(path: Path, broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(Unreachable, match=rf"written with two slashes, embedded://{path.name}/TOPIC"):
+        EmbeddedSource.from_url(f"embedded:///{path.name}/topic", "g")

@@ -124,6 +124,7 @@ def test_what_cannot_be_read_becomes_a_dead_letter_and_stops_nothing(bench: Benc
     assert bench.effects() == {"a": [1, 2]}
     assert [row.letter.reason for row in bench.letters()] == ["malformed", "malformed"]
     assert bench.letters()[0].letter.record.value == b"not JSON"
+    assert [row.letter.key for row in bench.letters()] == [None, "a"], "found by its key, where that can be read"
     assert bench.outcomes() == {"applied": 2, "dead_lettered": 2}
 
 

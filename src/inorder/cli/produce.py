@@ -28,7 +28,7 @@ def produce(
     file: Annotated[str, Parameter(allow_leading_hyphen=True, help="A JSON Lines file, or - for standard input")],
     /,
     *,
-    to: Annotated[str, Parameter(help="embedded:///path.db/TOPIC, kafka://host:port/TOPIC or sqs://QUEUE.fifo")],
+    to: Annotated[str, Parameter(help="embedded://path.db/TOPIC, kafka://host:port/TOPIC or sqs://QUEUE.fifo")],
     key: Annotated[str, Parameter(help="The field whose value chooses the partition")],
     partitions: Annotated[
         int | None, Parameter(validator=Number(gte=1), help="Create the topic with so many, or let it grow to them")

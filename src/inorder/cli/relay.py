@@ -19,7 +19,7 @@ from inorder.wiring import check_sink, check_store
 def relay(
     *,
     store: Annotated[str, Parameter(help="The outbox's database: postgresql://… or sqlite:///path.db")],
-    to: Annotated[str, Parameter(help="kafka://host:port/TOPIC, sqs://QUEUE.fifo or embedded:///path.db/TOPIC")],
+    to: Annotated[str, Parameter(help="kafka://host:port/TOPIC, sqs://QUEUE.fifo or embedded://path.db/TOPIC")],
     outbox: Annotated[str, Parameter(help="Which outbox, where the database has several.")] = DEFAULT_NAME,
     keep_days: Annotated[
         float, Parameter(validator=Number(gte=0), help="Keep published events for so long; 0 removes them at once.")

@@ -39,7 +39,7 @@ def run(
         Parameter(
             "--from",
             allow_leading_hyphen=True,
-            help="embedded:///path.db/TOPIC, kafka://host:port/TOPIC, sqs://QUEUE.fifo?region=…, FILE or -",
+            help="embedded://path.db/TOPIC, kafka://host:port/TOPIC, sqs://QUEUE.fifo?region=…, FILE or -",
         ),
     ],
     store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")] = DEFAULT_STORE,

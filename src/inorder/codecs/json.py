@@ -15,6 +15,7 @@ import msgspec
 
 from inorder.codecs.explaining import explain, field_before, shown
 from inorder.codecs.payload import decoder, json_name
+from inorder.codecs.salvage import Salvage
 from inorder.core.event import MAX_VERSION, Event, Malformed, Slice, fingerprint
 from inorder.core.words import describe, one_line
 from inorder.declaration import POSITION, Declaration
@@ -37,6 +38,7 @@ class JsonCodec:
         self._declared = declaration
         self._has_id = declaration.id is not None
         self._fields = _fields_getter(declaration)
+        self._salvage = Salvage(declaration)
         self._counted = json_name(declaration.payload, declaration.version)
 
     def read(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
@@ -66,11 +68,19 @@ class JsonCodec:
                     event_id = self._checked("id", event_id) if self._has_id else f"crc32:{crc32(value):08x}"
                 events.append(Event(key, version, event_id, fingerprint(event_id), payload, piece, index))
             except _Unreadable as error:
-                malformed.append(Malformed(one_line(str(error)), piece, index))
+                malformed.append(self._malformed(str(error), piece, index))
             except Exception as error:
                 reason = explain(error, value or b"", self._declared.payload)
-                malformed.append(Malformed(one_line(reason), piece, index))
+                malformed.append(self._malformed(reason, piece, index))
         return events, malformed
+
+    def _malformed(self, reason: str, piece: Slice, index: int) -> Malformed:
+        """What is wrong with a record, and whose it is, where its key is right."""
+        try:
+            key = self._checked("key", self._salvage.key(piece.record(index)))
+        except _Unreadable:
+            key = None
+        return Malformed(one_line(reason), piece, index, key)
 
     def _look_closer(self, value: bytes) -> None:
         """Refuse what decoders let pass: a key that comes twice, and what pydantic would make a version of."""

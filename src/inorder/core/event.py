@@ -112,7 +112,10 @@ class Event(msgspec.Struct, gc=False):
 
 
 class Malformed(msgspec.Struct):
-    """A delivery that no event could be read from. `reason` names the field and what is wrong with it."""
+    """A delivery that no event could be read from. `reason` names the field and what is wrong with it.
+
+    `key` is there where at least that could be read, for whoever looks for the letter; nothing is decided on it.
+    """
 
     reason: str
     slice: Slice

@@ -21,6 +21,9 @@ start, and what took effect beyond it is kept as ranges. Versions are never forg
 `remembered` of each entity are kept, as 32-bit fingerprints, so a conflict is told from a duplicate that far back.
 Nor does `latest` know which older versions it applied, so it calls a conflict only on the last one.
 
+A version that an operator skipped under `latest` is LATE until a newer one has taken effect, and STALE from then on: a
+newer snapshot has made it superfluous, as it would have without the skip, and nothing calls for an alarm.
+
 Skipped versions are kept as ranges too, but for `commutative`, which tells them from applied ones that far back.
 """
 

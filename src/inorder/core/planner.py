@@ -298,7 +298,9 @@ class Planner:
         self._wait(entity, again, changes)
 
     def malformed(self, found: Malformed, changes: Changes, now: float) -> None:
-        """No event could be read: the delivery is kept as it is. It stops no key, for its key is not known."""
+        """No event could be read: the delivery is kept as it is. It stops no key: under strict order the key waits for
+        the version by itself, and no other order needs it.
+        """
         changes.letters.append(
             Letter(
                 reason=Reason.MALFORMED,

@@ -57,10 +57,8 @@ def _rows(look: Any, keys: Collection[str] | None, ids: Collection[int] | None, 
         ]
     if keys is not None and len(keys) == 1:
         # One key has its own index; a letter whose key could not be read must be looked for among those like it.
-        return [
-            *look.letters("open", reason, next(iter(keys))),
-            *(row for row in look.letters("open", "malformed") if reason in {None, "malformed"}),
-        ]
+        unread = look.letters("open", "malformed") if reason in {None, "malformed"} else ()
+        return [*look.letters("open", reason, next(iter(keys))), *(row for row in unread if row.letter.key is None)]
     return list(look.letters("open", reason))
 
 
@@ -74,7 +72,7 @@ def _known_as(look: Any, codec: JsonCodec, row: LetterRow) -> tuple[str | None, 
     if row.letter.key is not None and row.letter.version is not None:
         return row.letter.key, row.letter.version
     event = event_of(codec, row, look.edited(row.id))
-    return (None, None) if isinstance(event, Unreadable) else (event.key, event.version)
+    return (row.letter.key, None) if isinstance(event, Unreadable) else (event.key, event.version)
 
 
 def chosen_by(**filters: Any) -> dict[str, Any]:

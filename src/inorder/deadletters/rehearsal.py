@@ -164,7 +164,8 @@ class Rehearsal:
             if not self._planner.admit(entity, event, Changes(0), self._now):
                 continue
             found.behind += 1
-            error = self._try(entity, event) if self._effect_of else None
+            barred = self._effect.barred.get((event.key, event.version))
+            error = self._try(entity, event) if self._effect_of else barred
             if error is not None:
                 found.behind_failing += 1
                 assert entity.waiting is not None

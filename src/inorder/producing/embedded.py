@@ -1,4 +1,4 @@
-"""The embedded broker as a sink, for `inorder produce --to embedded:///path.db/TOPIC`.
+"""The embedded broker as a sink, for `inorder produce --to embedded://path.db/TOPIC`.
 
 It creates the file and the topic when they are not there. It never changes a record.
 """
@@ -37,7 +37,7 @@ class EmbeddedSink:
 
     @classmethod
     def from_url(cls, url: str, partitions: int | None = None) -> EmbeddedSink:
-        """`embedded:///path.db/TOPIC?partitions=…`; `partitions` is the default for `partitions=`."""
+        """`embedded://path.db/TOPIC?partitions=…`; `partitions` is the default for `partitions=`."""
         path, topic, options = parse(url, known=("partitions",))
         return cls(path, topic, count(options, "partitions") or partitions)
 

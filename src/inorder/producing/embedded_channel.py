@@ -45,7 +45,7 @@ class EmbeddedChannel:
 
     @classmethod
     def from_url(cls, url: str) -> EmbeddedChannel:
-        """`embedded:///path.db/TOPIC?partitions=…`."""
+        """`embedded://path.db/TOPIC?partitions=…`."""
         path, topic, options = parse(url, known=("partitions",))
         return cls(path, topic, count(options, "partitions"))
 

@@ -27,7 +27,7 @@ class Producer:
     """Sends the records of many keys, in the order of each key. Any thread may use it.
 
     `url` names a broker and topic as `inorder run --from` does: `kafka://host:port/TOPIC`, `sqs://QUEUE.fifo` or
-    `embedded:///path.db/TOPIC`. Other query keys of a Kafka URL are librdkafka's options; those that would let records
+    `embedded://path.db/TOPIC`. Other query keys of a Kafka URL are librdkafka's options; those that would let records
     out of order are refused, unless it has `allow_unsafe=true`.
 
     When a record is not delivered, its key stops: what is sent for it later waits behind, and other keys flow on.

@@ -51,7 +51,7 @@ class EmbeddedSource:
 
     @classmethod
     def from_url(cls, url: str, group: str) -> EmbeddedSource:
-        """`embedded:///path.db/TOPIC?group=…&session_timeout_s=…`; `group` is the default for `group=`."""
+        """`embedded://path.db/TOPIC?group=…&session_timeout_s=…`; `group` is the default for `group=`."""
         path, topic, options = parse(url, known=("group", "session_timeout_s"))
         timeout_s = seconds(options, "session_timeout_s", SESSION_TIMEOUT_S)
         return cls(path, topic, options.get("group") or group, timeout_s)

@@ -45,10 +45,7 @@ class EmbeddedFile:
     ) -> None:
         self.path = Path(path)
         if not create and not self.path.is_file():
-            raise Unreachable(
-                f"no embedded broker at {self.path}: create it with "
-                f"`inorder produce FILE --to embedded://{self.path}/TOPIC --key FIELD`"
-            )
+            raise Unreachable(f"no embedded broker at {self.path}: {_instead(self.path)}")
         if not self.path.parent.is_dir():
             raise Unreachable(f"cannot create an embedded broker at {self.path}: {self.path.parent} is no directory")
         mode = "rwc" if create else "rw"
@@ -159,3 +156,11 @@ class EmbeddedFile:
 def _is_trouble(error: BaseException) -> bool:
     """Whether it is the file's fault (locked, full, damaged, not a database) and not the caller's."""
     return type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
+
+
+def _instead(path: Path) -> str:
+    """What to do about a file that is not there. Who knows `sqlite:///relative.db` writes a slash too many here."""
+    relative = path.relative_to("/") if path.is_absolute() else path
+    if relative != path and relative.is_file():
+        return f"a path in this directory is written with two slashes, embedded://{relative}/TOPIC"
+    return f"create it with `inorder produce FILE --to embedded://{path}/TOPIC --key FIELD`"

@@ -1,6 +1,7 @@
 """The URLs of the embedded broker: `embedded:///absolute/path.db/TOPIC` and `embedded://relative/path.db/TOPIC`.
 
-It never opens anything.
+What stands behind `embedded://` is the path as it is. A store's URL is written as SQLAlchemy writes it, with one slash
+more: `sqlite:///relative.db` and `sqlite:////absolute.db`. This never opens anything.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from inorder.errors import UsageError
 
-_FORM = "embedded:///path.db/TOPIC"
+_FORM = "embedded://path.db/TOPIC"
 
 
 class Location(NamedTuple):

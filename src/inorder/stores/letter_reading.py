@@ -57,6 +57,15 @@ class LetterReads(ABC):
         rows = self._select("letter_by_key", most=most, status=status, reason=reason, key=key, since=since)
         return [to_key(row) for row in rows]
 
+    def waiting_counts(self) -> dict[str, int]:
+        """How many keys wait, by why they do."""
+        return {str(why): int(keys) for why, keys in self._select("waiting_counts")}
+
+    def waiting_alone(self, most: int, key: str | None = None, since: float = 0.0) -> dict[str, Waiting]:
+        """Keys that wait and have no open letter: parked ones first, each by how long it has waited."""
+        rows = self._select("waiting_alone", most=most, key=key, since=since)
+        return {str(row[0]): to_waiting(row[1:]) for row in rows}
+
     def open_letters_of(self, key: str) -> list[tuple[int, int | None, str]]:
         """Number, version and reason of the open letters of a key."""
         return [(row[0], row[1], row[2]) for row in self._select("letter_keys", key=key)]

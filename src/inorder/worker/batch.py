@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes, EntityRow, HeldRow
@@ -206,11 +207,22 @@ class Batches:
 
 
 def read_back(codec: JsonCodec, row: HeldRow, barred: dict[tuple[str, int], Exception]) -> Event:
-    """A held event, decoded again. One that can no longer be decoded is barred: it fails when its turn comes."""
+    """A held event, decoded again, and what it was received as: neither a new codec nor a new declaration changes that.
+
+    One that can no longer be decoded, or is now read as another one, is barred: it fails when its turn comes.
+    """
     events, malformed = codec.read(Slice.of(row.record.partition, [row.record]))
+    piece, payload, why = (malformed[0].slice, None, malformed[0].reason) if malformed else _compared(events[0], row)
+    if why is not None:
+        barred[row.key, row.version] = Poison(why)
     receiver = (row.receiver, str(row.outcome))
-    if malformed:
-        barred[row.key, row.version] = Poison(malformed[0].reason)
-        return Event(row.key, row.version, row.event_id, row.fingerprint, None, malformed[0].slice, 0, receiver)
-    events[0].receiver = receiver
-    return events[0]
+    return Event(row.key, row.version, row.event_id, row.fingerprint, payload, piece, 0, receiver)
+
+
+def _compared(event: Event, row: HeldRow) -> tuple[Slice, Any, str | None]:
+    """Slice and payload of what a held event is read as now, and what is wrong with it, if anything is."""
+    if event.key != row.key:
+        return event.slice, None, f"key: {event.key!r} now, but the event was received with {row.key!r}"
+    if event.version != row.version:
+        return event.slice, None, f"version: {event.version} now, but the event was received with {row.version}"
+    return event.slice, event.payload, None

@@ -66,11 +66,15 @@ class Calls:
         """Whether a call is running for an event of one of these partitions."""
         return any(run.events[0].slice.partition in partitions for run in self._runs)
 
+    def bars(self, event: Event) -> bool:
+        """Whether this event is to fail without being tried: it is the first of its call, then."""
+        return bool(self.barred) and (event.key, event.version) in self.barred
+
     def start(self, run: Run) -> None:
         """Call the handler."""
         self._runs.add(run)
         declared, first = self._declared, run.events[0]
-        if self.barred and (first.key, first.version) in self.barred:
+        if self.bars(first):
             run.error = self.barred.pop((first.key, first.version))
             self._end(run)
             return

@@ -211,7 +211,8 @@ class LaneWork:
             self._lanes.put_back(entity.key, events[1:])
             return
         count = 1
-        while count < len(events) and self._planner.follows(entity, events[count - 1], events[count]):
+        follows, bars = self._planner.follows, self._calls.bars
+        while count < len(events) and follows(entity, events[count - 1], events[count]) and not bars(events[count]):
             count += 1
         waiting = entity.waiting
         again = waiting is not None and waiting.version == first.version

@@ -38,7 +38,7 @@ def import_letters(
     consumer: Annotated[str, Parameter(help="MODULE:NAME of the consumer they are for (bank.py:balance)")],
     /,
     *,
-    source: Annotated[str, Parameter("--from", help="The topic: kafka://host:port/TOPIC or embedded:///path.db/TOPIC")],
+    source: Annotated[str, Parameter("--from", help="The topic: kafka://host:port/TOPIC or embedded://path.db/TOPIC")],
     of_group: Annotated[str | None, Parameter(help="Only what this consumer group gave up on")] = None,
     store: Store = DEFAULT_STORE,
     reason: Why = None,
@@ -76,7 +76,7 @@ def import_letters(
 
 def export_letters(
     *,
-    to: Annotated[str, Parameter(help="The topic: kafka://host:port/TOPIC or embedded:///path.db/TOPIC")],
+    to: Annotated[str, Parameter(help="The topic: kafka://host:port/TOPIC or embedded://path.db/TOPIC")],
     again: Annotated[
         bool, Parameter(negative=(), show_default=False, help="All letters, not only those since the last export")
     ] = False,

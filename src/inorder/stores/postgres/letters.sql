@@ -118,3 +118,13 @@ SELECT count(*) FROM
 -- letters_crowded: keys that have as many open letters as one key may have
 SELECT key FROM {schema}.letters WHERE stream = %(stream)s AND status = 'open' AND key IS NOT NULL
 GROUP BY key HAVING count(*) >= %(most)s;
+
+-- waiting_counts: why keys wait, and how many do
+SELECT why, count(*) FROM {schema}.waiting WHERE stream = %(stream)s GROUP BY why ORDER BY why;
+
+-- waiting_alone: keys that wait and have no open letter to be found by, those that have waited longest first
+SELECT w.key, w.why, w.version, w.since, w.due_at, w.attempts, w.reason, w.missing, w.home_topic, w.home_partition
+FROM {schema}.waiting AS w
+WHERE w.stream = %(stream)s AND w.since >= %(since)s AND (%(key)s::text IS NULL OR w.key = %(key)s) AND NOT EXISTS
+  (SELECT 1 FROM {schema}.letters AS l WHERE l.stream = w.stream AND l.key = w.key AND l.status = 'open')
+ORDER BY w.why <> 'parked', w.since, w.key LIMIT %(most)s;

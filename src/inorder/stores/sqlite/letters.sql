@@ -111,3 +111,13 @@ SELECT count(*) FROM
 -- letters_crowded: keys that have as many open letters as one key may have
 SELECT key FROM inorder_letters WHERE stream = :stream AND status = 'open' AND key IS NOT NULL
 GROUP BY key HAVING count(*) >= :most;
+
+-- waiting_counts: why keys wait, and how many do
+SELECT why, count(*) FROM inorder_waiting WHERE stream = :stream GROUP BY why ORDER BY why;
+
+-- waiting_alone: keys that wait and have no open letter to be found by, those that have waited longest first
+SELECT w.key, w.why, w.version, w.since, w.due_at, w.attempts, w.reason, w.missing, w.home_topic, w.home_partition
+FROM inorder_waiting AS w
+WHERE w.stream = :stream AND w.since >= :since AND (:key IS NULL OR w.key = :key) AND NOT EXISTS
+  (SELECT 1 FROM inorder_letters AS l WHERE l.stream = w.stream AND l.key = w.key AND l.status = 'open')
+ORDER BY w.why <> 'parked', w.since, w.key LIMIT :most;
