@@ -9,7 +9,7 @@ Exit code 6: a limit is not kept.
 
 from __future__ import annotations
 
-import shutil
+import sqlite3
 import statistics
 import sys
 import tempfile
@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import App, Parameter
@@ -36,6 +36,10 @@ OFF = 0.05
 app = App(name="bench.parked", help=__doc__, version_flags=[], result_action="return_value")
 
 
+POST = "INSERT INTO totals VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET amount = amount + excluded.amount"
+ERRORS = {"poison": inorder.Poison, "transient": ValueError}
+
+
 class Entry(msgspec.Struct):
     """One event."""
 
@@ -48,29 +52,51 @@ class Entry(msgspec.Struct):
 class Watched:
     """A consumer that fails for the first event of some keys, and notes when healthy events took effect."""
 
-    def __init__(self, failing: int) -> None:
-        self.failing = {name(number) for number in range(failing)}
+    def __init__(self, failing: set[str], kind: str, error: type[Exception]) -> None:
+        self.failing = failing
+        self.kind = kind
+        self.error = error
         self.first = self.last = 0.0
         self.healthy = 0
 
     def consumer(self) -> Callable[..., Any]:
-        """The fold."""
-        failing, now = self.failing, time.perf_counter
+        """The consumer, of the kind that is measured."""
+        declared = {"key": "key", "version": "version", "id": "id", "name": "parked"}
+        options: dict[str, Any] = {**declared, "retry": inorder.Retry(delay_s=0.05, factor=2)}
+        if self.kind == "fold":
 
-        @inorder.fold(key="key", version="version", id="id", name="parked")
-        def total(state: int | None, entry: Entry) -> int:
-            if entry.key in failing:
-                raise inorder.Poison("always")
-            self.last = now()
-            self.first = self.first or self.last
-            self.healthy += 1
-            return (state or 0) + entry.amount
+            @inorder.fold(**options)
+            def total(state: int | None, entry: Entry) -> int:
+                self._note(entry)
+                return (state or 0) + entry.amount
 
-        return total
+            return total
+        if self.kind == "tx":
 
-    def mend(self) -> None:
-        """All events pass from now on."""
-        self.failing = set()
+            @inorder.handler(**options)
+            def post(entry: Entry, tx: inorder.Transaction) -> None:
+                self._note(entry)
+                tx.execute(POST, (entry.key, entry.amount))
+
+            return post
+
+        @inorder.handler(**options)
+        async def call(entry: Entry) -> None:
+            self._note(entry)
+
+        return call
+
+    def _note(self, entry: Entry) -> None:
+        if entry.key in self.failing:
+            raise self.error("always")
+        self.last = time.perf_counter()
+        self.first = self.first or self.last
+        self.healthy += 1
+
+    @property
+    def named(self) -> str:
+        """The arm of the comparison."""
+        return "failing" if self.failing else "healthy"
 
     @property
     def per_second(self) -> float:
@@ -79,7 +105,7 @@ class Watched:
 
 
 def name(number: int) -> str:
-    """A key. Failing ones are spread over the stream like all others."""
+    """A key: those that follow each other in the stream do not in the store."""
     return f"k{number * 7919 % 1_000_003:07}"
 
 
@@ -91,17 +117,25 @@ def main(
     events: Annotated[int, Parameter(help="Events of each key")] = 4,
     rounds: Annotated[int, Parameter(help="Rounds of both arms")] = 3,
     rate: Annotated[float, Parameter(help="Events a second of the replay")] = 50.0,
-    seconds: Annotated[float, Parameter(help="How long the replay is watched")] = 60.0,
+    seconds: Annotated[float, Parameter(help="How long the replay is watched; 0 leaves it out")] = 60.0,
+    kind: Annotated[Literal["fold", "tx", "call"], Parameter(help="What kind of handler")] = "fold",
+    error: Annotated[
+        Literal["poison", "transient"], Parameter(help="Given up on at once, or after four attempts")
+    ] = "poison",
 ) -> int:
     """Measure, and print what was found."""
     with tempfile.TemporaryDirectory(prefix="inorder-parked-") as made:
         folder = Path(made)
         stream = folder / "stream.jsonl"
         write(stream, keys, events)
-        kept = [round_of(folder, stream, failing, number) for number in range(rounds)]
+        # Spread over the stream evenly: each batch has its share of them.
+        bad = {name(number * keys // failing) for number in range(failing)}
+        arms = Watched(set(), kind, ERRORS[error]), Watched(bad, kind, ERRORS[error])
+        kept = [round_of(folder, stream, arms, number) for number in range(rounds)]
         median = statistics.median(kept)
-        print(f"healthy keys keep {median:.1%} of their throughput (rounds: {', '.join(f'{one:.1%}' for one in kept)})")
-        within = paced(folder, keys, failing, rate, seconds)
+        each = ", ".join(f"{one:.1%}" for one in kept)
+        print(f"{kind}, {error}: healthy keys keep {median:.1%} of their throughput (rounds: {each})")
+        within = not seconds or paced(folder, kind, rate, seconds)
     return 0 if median >= KEEP and within else 6
 
 
@@ -114,30 +148,29 @@ def write(stream: Path, keys: int, events: int) -> None:
                 file.write(msgspec.json.encode(entry) + b"\n")
 
 
-def round_of(folder: Path, stream: Path, failing: int, number: int) -> float:
+def round_of(folder: Path, stream: Path, arms: tuple[Watched, Watched], number: int) -> float:
     """Run both arms, one of them first in turn; returns the share that is kept."""
-    found: dict[int, float] = {}
-    for chosen in (0, failing) if number % 2 else (failing, 0):
-        store = folder / f"{chosen}.db"
-        for old in folder.glob(f"{chosen}.db*"):
+    for arm in arms if number % 2 else arms[::-1]:
+        store = folder / f"{arm.named}.db"
+        for old in folder.glob(f"{arm.named}.db*"):
             old.unlink()
-        watched, began = Watched(chosen), time.process_time()
-        report = inorder.run(watched.consumer(), source=str(stream), store=f"sqlite:///{store}", until_idle_s=0.3)
+        with sqlite3.connect(store) as own:
+            own.execute("CREATE TABLE totals (key TEXT PRIMARY KEY, amount INTEGER) WITHOUT ROWID")
+        arm.first, arm.healthy, began = 0.0, 0, time.process_time()
+        report = inorder.run(arm.consumer(), source=str(stream), store=f"sqlite:///{store}", until_idle_s=0.3)
         cpu = (time.process_time() - began) / report.received * 1e6
-        found[chosen] = watched.per_second
         print(
-            f"round {number + 1}, {chosen:,} failing keys: {watched.per_second:,.0f} healthy events/s, "
+            f"round {number + 1}, {len(arm.failing):,} failing keys: {arm.per_second:,.0f} healthy events/s, "
             f"{cpu:.1f} us of CPU an event, {report.outcomes['dead_lettered']:,} dead letters, "
             f"{report.outcomes['parked']:,} wait behind them"
         )
-    return found[failing] / found[0]
+    return arms[1].per_second / arms[0].per_second
 
 
-def paced(folder: Path, keys: int, failing: int, rate: float, seconds: float) -> bool:
+def paced(folder: Path, kind: str, rate: float, seconds: float) -> bool:
     """Replay at a rate for a while, then stand still while the live stream lags; returns whether both were kept."""
-    url = f"sqlite:///{shutil.copyfile(folder / f'{failing}.db', folder / 'replay.db')}"
-    watched = Watched(0)
-    consumer = watched.consumer()
+    url = f"sqlite:///{folder / 'failing.db'}"
+    consumer = Watched(set(), kind, inorder.Poison).consumer()
     if make_plan(consumer, url, Choice(), handler="bench.parked:total", actor="bench", rehearse=False) is None:
         return True
     look = open_store(url, "parked")
