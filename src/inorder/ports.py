@@ -134,6 +134,18 @@ class Store(Protocol):
     def overdue(self, now: float, partitions: Sequence[Partition]) -> dict[str, Waiting]:
         """Keys that stopped in one of these partitions and whose time has come, however that came about."""
 
+    def retried(self, most: int) -> dict[str, Waiting]:
+        """How keys wait that are to be tried again, wherever they stopped; up to `most`."""
+
+    def open_letters(self, most: int) -> int:
+        """How many dead letters are open, counted up to `most`."""
+
+    def crowded_keys(self, most: int) -> set[str]:
+        """The keys that have `most` open dead letters or more."""
+
+    def held_events(self, most: int) -> int:
+        """How many events wait in the store, counted up to `most`."""
+
     def transaction(self) -> AbstractContextManager[Transaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
 

@@ -9,7 +9,7 @@ under which fence, and how far each partition may be committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
@@ -67,6 +67,7 @@ class Engine:
         self._moved: set[Partition] = set()
         self._done: list[int] = []
         self._paused = False
+        self._stalled: set[Partition] = set()
         self.events = 0
         """Events received and not settled, of the partitions that are ours."""
         self.bytes = 0
@@ -79,8 +80,14 @@ class Engine:
 
     @property
     def full(self) -> bool:
-        """Whether a limit on what is under way has been reached."""
-        return self.events >= self._limits.in_flight_events or self.bytes >= self._limits.in_flight_bytes
+        """Whether a limit on what is under way has been reached. What stands still for want of room is not counted."""
+        events, size = self._moving()
+        return events >= self._limits.in_flight_events or size >= self._limits.in_flight_bytes
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a partition stands still for want of room in the store."""
+        return bool(self._stalled)
 
     def assigned(self, fences: dict[Partition, int], queue: bool = False) -> list[Command]:
         """These partitions are ours from now on, under these fences. What is under way of them from before is not.
@@ -103,6 +110,7 @@ class Engine:
                 self.events -= events
                 self.bytes -= size
                 self._moved.discard(partition)
+                self._stalled.discard(partition)
 
     def received(self, piece: Slice, size: int) -> Unit | None:
         """A slice arrived, of `size` bytes, to be settled as a whole. None if its partition is not ours."""
@@ -152,11 +160,27 @@ class Engine:
         if not self._paused and self.full:
             self._paused = True
             return [Pause(tuple(self._fences))]
-        half = self._limits.in_flight_events // 2, self._limits.in_flight_bytes // 2
-        if self._paused and self.events <= half[0] and self.bytes <= half[1]:
-            self._paused = False
-            return [Resume(tuple(self._fences))]
+        if self._paused:
+            events, size = self._moving()
+            if events <= self._limits.in_flight_events // 2 and size <= self._limits.in_flight_bytes // 2:
+                self._paused = False
+                return [Resume(tuple(one for one in self._fences if one not in self._stalled))]
         return []
+
+    def stall(self, full: Collection[Partition]) -> list[Command]:
+        """Of these partitions, and no others, the next event finds no room in the store: they are paused."""
+        now = {partition for partition in full if partition in self._fences}
+        more, fewer = tuple(sorted(now - self._stalled)), tuple(sorted(self._stalled - now))
+        self._stalled = now
+        commands: list[Command] = [Pause(more)] if more else []
+        return [*commands, Resume(fewer)] if fewer and not self._paused else commands
+
+    def _moving(self) -> tuple[int, int]:
+        """Events and bytes received and not settled, but for those that stand still."""
+        if not self._stalled:
+            return self.events, self.bytes
+        still = [self._load[partition] for partition in self._stalled]
+        return self.events - sum(events for events, _ in still), self.bytes - sum(size for _, size in still)
 
     def _add(self, partition: Partition, events: int, size: int) -> None:
         had = self._load[partition]

@@ -18,6 +18,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Longest time events wait for a missing predecessor. Past it, the entity is parked, and nothing is skipped."""
     held_per_key: int = 10_000
     """Most events that wait for one entity. One more pauses its partition until there is room."""
+    held: int = 1_000_000
+    """Most events that wait in all, in the store. One more pauses its partition until there is room."""
+    letters_per_key: int = 1_000
+    """Most open dead letters of one entity. One more pauses its partition until there is room."""
+    letters: int = 100_000
+    """Most open dead letters in all. One more pauses its partition until there is room: with a handler that fails for
+    everything, the stream stops before each of its entities is parked."""
     in_flight_events: int = 20_000
     """Most events received and not settled, in one worker process. At the limit the source is paused."""
     in_flight_bytes: int = 64 * 1_048_576

@@ -13,11 +13,12 @@ import msgspec
 
 from inorder.core.changes import Changes, Counter, Letter, Reason
 from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
-from inorder.core.event import Event, Malformed
+from inorder.core.event import Event, Malformed, Partition
 from inorder.core.guard import Decision, Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order, Outcome
 from inorder.core.retry import ErrorClass, Retry
+from inorder.core.room import Room
 from inorder.core.words import describe
 
 
@@ -38,6 +39,18 @@ class Abort(BaseException):
 class Outage(Abort):
     """Something that the handler depends on is down: the batch is redone when it is back. No event is to blame."""
 
+
+class NoRoom(Abort):
+    """What becomes of an event has no room in the store: it stays with the broker, and all that follows it there."""
+
+    def __init__(self, first: Event | Malformed, why: str) -> None:
+        self.first = first
+        self.partition: Partition = first.slice.partition
+        super().__init__(why)
+
+
+NO_ROOM_S = 30.0
+"""When an event that waits, and has no room to become a dead letter, is tried again."""
 
 _SETTLED = {
     Decision.DUPLICATE: Outcome.DUPLICATE,
@@ -72,6 +85,8 @@ class Planner:
         self.explain: Callable[[BaseException], str | None] = lambda error: None
         """Where in the handler an exception comes from, at length."""
         self.code_version: str | None = None
+        self.room: Room | None = None
+        """Where there is none, nothing is limited: a replay makes room, and is not held up for want of it."""
         self._strict = guard.order is Order.STRICT
 
     def decide(
@@ -215,8 +230,16 @@ class Planner:
         if kind is ErrorClass.INFRASTRUCTURE:
             raise Outage(str(error)) from error
         detail = describe(error)
+        again_later = kind is ErrorClass.TRANSIENT and attempts < self.retry.attempts
+        if again_later:
+            self._room_to_wait(entity, event, changes)
+        no_room = None if again_later else self._room_for_letter(event, changes)
         changes.entities[entity.key] = entity
-        if kind is ErrorClass.TRANSIENT and attempts < self.retry.attempts:
+        if no_room is not None:
+            why, due_at, home = f"{no_room}; after {detail}", now + NO_ROOM_S, event.slice.partition
+            self._wait(entity, Waiting(Wait.RETRY, event.version, since, due_at, attempts, why, home=home), changes)
+            return
+        if again_later:
             changes.count(Counter.RETRIES)
             due_at = now + self.retry.delay(attempts, event.key)
             self._wait(
@@ -246,6 +269,7 @@ class Planner:
         if known is not None:
             self._second_claim(known, event, changes, now)
             return
+        self._room_to_wait(entity, event, changes)
         waiting = entity.waiting
         if waiting is None:
             due_at, home = now + self.limits.gap_s, event.slice.partition
@@ -301,6 +325,8 @@ class Planner:
         """No event could be read: the delivery is kept as it is. It stops no key: under strict order the key waits for
         the version by itself, and no other order needs it.
         """
+        if self.room is not None and (why := self.room.for_letter(found.key, changes)) is not None:
+            raise NoRoom(found, why)
         changes.letters.append(
             Letter(
                 reason=Reason.MALFORMED,
@@ -348,7 +374,23 @@ class Planner:
         outcome = Outcome.DUPLICATE if known == event.fingerprint else Outcome.CONFLICT
         self._refuse(event, outcome, changes, now)
 
+    def _room_to_wait(self, entity: Entity, event: Event, changes: Changes) -> None:
+        """Raises `NoRoom` when a delivery cannot wait. What waits already has its room."""
+        if self.room is not None and event.receiver is None:
+            why = self.room.for_held(entity, changes)
+            if why is not None:
+                raise NoRoom(event, why)
+
+    def _room_for_letter(self, event: Event, changes: Changes) -> str | None:
+        """Raises `NoRoom` when a delivery cannot become a dead letter. Of an event that waits already, says why."""
+        why = None if self.room is None else self.room.for_letter(event.key, changes)
+        if why is not None and event.receiver is None:
+            raise NoRoom(event, why)
+        return why
+
     def _refuse(self, event: Event, outcome: Outcome, changes: Changes, now: float) -> None:
+        if outcome in {Outcome.CONFLICT, Outcome.LATE}:
+            self._room_for_letter(event, changes)
         if outcome is Outcome.CONFLICT:
             detail = f"version {event.version} was claimed before by another event id than {event.id!r}"
             self._dead_letter(event, Reason.CONFLICT, detail, changes, now)

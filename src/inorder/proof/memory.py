@@ -110,6 +110,24 @@ class MemoryStore:
         """How many events wait in the store, of one key or of all."""
         return sum(len(held) for of, held in self.all("held").items() if key in {None, of})
 
+    def held_events(self, most: int) -> int:
+        """How many events wait, counted up to `most`."""
+        return min(most, self.held_count())
+
+    def open_letters(self, most: int) -> int:
+        """How many letters are open, counted up to `most`."""
+        return min(most, self.letter_counts().get("open", 0))
+
+    def crowded_keys(self, most: int) -> set[str]:
+        """The keys that have `most` open letters or more."""
+        keys = [row.letter.key for row in self.letters("open") if row.letter.key is not None]
+        return {key for key in keys if keys.count(key) >= most}
+
+    def retried(self, most: int) -> dict[str, Waiting]:
+        """Keys that wait for another try, wherever they stopped."""
+        found = {key: waiting for key, waiting in self.all("waits").items() if waiting.why is Wait.RETRY}
+        return dict(list(found.items())[:most])
+
     def due(self, partitions: Sequence[Partition]) -> dict[str, Waiting]:
         """How keys wait that stopped in one of these partitions, where something is due at a certain time."""
         waits = self.all("waits")

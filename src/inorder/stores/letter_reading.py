@@ -144,6 +144,10 @@ class LetterReads(ABC):
         wanted = set(partitions)
         return {key: waiting for key, waiting in found.items() if waiting.home in wanted}
 
+    def retried(self, most: int) -> dict[str, Waiting]:
+        """How keys wait that are to be tried again, wherever they stopped; the last of them first."""
+        return {str(row[0]): to_waiting(row[1:]) for row in self._select("retried", most=most)}
+
     def fence_of(self, partition: Partition) -> int:
         """The fence of the partition's owner; 0 if it never had one."""
         rows = self._select("fence_of", topic=partition.topic, partition=partition.number)
@@ -152,6 +156,10 @@ class LetterReads(ABC):
     def open_letters(self, most: int) -> int:
         """How many letters are open, counted up to `most`."""
         return int(self._select("letters_open", most=most)[0][0])
+
+    def held_events(self, most: int) -> int:
+        """How many events wait, counted up to `most`."""
+        return int(self._select("held_events", most=most)[0][0])
 
     def crowded_keys(self, most: int) -> set[str]:
         """The keys that have `most` open letters or more."""

@@ -14,6 +14,7 @@ from inorder.core.guard import Guard
 from inorder.core.order import Outcome
 from inorder.core.planner import Planner
 from inorder.core.retry import ErrorClass
+from inorder.core.room import Room
 from inorder.declaration import Declaration, Kind
 from inorder.errors import Poison, Unavailable, Unreachable
 from inorder.ports import Clock, Queue, Source, Store
@@ -100,12 +101,19 @@ class Assembled:
         if declared.kind is Kind.TX:
             limits = msgspec.structs.replace(limits, poll_events=min(limits.poll_events, TX_EVENTS))
 
+        # Of the worker, and not of its runner: what was read of the store stays known when a hanging one is replaced.
+        room = self.room = Room(limits)
+
+        def planner() -> Planner:
+            found = planner_for(declared)
+            found.room = room
+            return found
+
         def make() -> tuple[Store, Batches]:
             store = self._registered(declared, open_store)
             effect = FoldEffect(declared) if declared.kind is Kind.FOLD else TxEffect(declared)
-            planner = planner_for(declared)
             queue = isinstance(source, Queue)
-            return store, Batches(planner, effect, codec, store, self.tally, self.clock, witness, queue)
+            return store, Batches(planner(), effect, codec, store, self.tally, self.clock, witness, queue)
 
         runner: Runner
         if declared.kind is Kind.CALL:
@@ -116,7 +124,7 @@ class Assembled:
                 lambda: LaneWork(
                     declared,
                     settings.concurrency,
-                    planner_for(declared),
+                    planner(),
                     codec,
                     self._registered(declared, open_store),
                     self.tally,
@@ -128,7 +136,7 @@ class Assembled:
             )
         else:
             runner = BatchRunner(make, self.clock, limits.poll_events)
-        self.loop = Loop(source, self.control, runner, codec, self.clock, limits, on_poll)
+        self.loop = Loop(source, self.control, runner, codec, self.clock, limits, room, on_poll)
 
     @staticmethod
     def _registered(declared: Declaration, open_store: Callable[[], Store]) -> Store:

@@ -15,7 +15,7 @@ from inorder.core.changes import Changes, EntityRow, HeldRow
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Slice
 from inorder.core.order import Outcome
-from inorder.core.planner import Planner
+from inorder.core.planner import NoRoom, Planner
 from inorder.errors import Fenced, InorderError, Mismatch, Poison
 from inorder.ports import Clock, Store, Transaction
 from inorder.worker.cache import Cache
@@ -62,6 +62,10 @@ class Batches:
         self._witness = witness
         self.cache = Cache(planner.limits.cache_bytes)
         self.timers = Timers()
+        self._careful = {False: False, True: False}
+        """Whether many events failed last time, of those that are new and of those that come back: so will more."""
+        self.aside: list[tuple[NoRoom, Job]] = []
+        """What was taken out of jobs for want of room, to be tried again when there is some."""
 
     def forget(self) -> None:
         """Keep nothing in memory: as a worker begins."""
@@ -69,7 +73,9 @@ class Batches:
         self.timers = Timers()
         self.effect.barred.clear()
 
-    def run(self, job: Job, due: list[str], fences: Mapping[Partition, int]) -> dict[Partition, int]:
+    def run(  # noqa: PLR0912  # one branch for each thing that may come of it
+        self, job: Job, due: list[str], fences: Mapping[Partition, int]
+    ) -> dict[Partition, int]:
         """Bring a job and the keys that are due to their outcomes, durably.
 
         Returns the partitions that turned out to be lost, with the fence that was refused: what came from them was
@@ -80,7 +86,7 @@ class Batches:
             # What failed before may fail again, which would undo and redo all that shares its transaction.
             return self.run(Job(), due, fences) | self.run(job, [], fences)
         lost: dict[Partition, int] = {}
-        manner, failures = Manner.TOGETHER, 0
+        manner, failures = Manner.CAREFULLY if self._careful[bool(due)] else Manner.TOGETHER, 0
         named: list[tuple[str, int]] = []
         while True:
             try:
@@ -101,6 +107,9 @@ class Batches:
                 log.log(logging.DEBUG if self._queue else logging.INFO, "%s; read again", error)
                 self._shared_until = self._clock.now() + SHARED_S
                 self._forget(job, due)
+            except NoRoom as error:
+                self._forget(job, due)
+                self._put_aside(job, error)
             except Fenced as error:
                 log.warning("%s; its events are left to the new owner", error)
                 asked = {**fences, **job.fences}
@@ -118,8 +127,16 @@ class Batches:
                     self.effect.barred.pop(place, None)
                 raise
             else:
+                self._careful[bool(due)] = manner is Manner.CAREFULLY and self.effect.failed >= MANY_FAILURES
                 self.effect.written()
                 return lost
+
+    def _put_aside(self, job: Job, error: NoRoom) -> None:
+        """Leave out of a job what came from a partition since an event that finds no room."""
+        aside = job.split(error.partition, error.first)
+        for event in aside.events:
+            self.effect.barred.pop((event.key, event.version), None)
+        self.aside.append((error, aside))
 
     def _forget(self, job: Job, due: list[str]) -> None:
         self.cache.drop(event.key for event in job.events)
@@ -127,6 +144,7 @@ class Batches:
 
     def _once(self, job: Job, due: list[str], fences: dict[Partition, int], manner: Manner) -> None:
         now = self._clock.now()
+        self.effect.failed = 0
         changes = Changes(self._tally, self._witness)
         if self._queue and now < self._shared_until:
             self._forget(job, due)
@@ -147,6 +165,8 @@ class Batches:
                 rows = self._rows(changes)
                 with self._store.transaction() as tx:
                     tx.write(rows, changes, fences)
+        if self._planner.room is not None:
+            self._planner.room.written(changes)
         self.timers.note(changes.waits)
 
     @contextmanager

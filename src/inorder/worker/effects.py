@@ -75,6 +75,8 @@ class BatchEffect:
         self.finisher = Finisher() if declared.is_async else None
         self.barred: dict[tuple[str, int], Exception] = {}
         self._refused: set[tuple[str, int]] = set()
+        self.failed = 0
+        """Events whose failure cost a savepoint, and nobody else anything, in the batch at hand."""
         self.now_at: Event | None = None
         """The event whose handler is running: whoever watches can see that it hangs."""
 
@@ -173,6 +175,7 @@ class TxEffect(BatchEffect):
             raise StoreFailed(error) from error
         except Exception as error:
             if self.manner is Manner.CAREFULLY:
+                self.failed += 1
                 raise
             raise Redo(event, error) from error
 

@@ -11,12 +11,13 @@ from inorder.core.event import Event, Malformed, Partition, Slice
 class Job:
     """Decoded deliveries of one or more slices."""
 
-    __slots__ = ("events", "malformed", "pieces")
+    __slots__ = ("_settled_by_others", "events", "malformed", "pieces")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.malformed: list[Malformed] = []
         self.pieces: list[tuple[Unit, Slice]] = []
+        self._settled_by_others: dict[Partition, int] = {}
 
     def __len__(self) -> int:
         return len(self.events) + len(self.malformed)
@@ -32,12 +33,29 @@ class Job:
         self.pieces += other.pieces
         self.events += other.events
         self.malformed += other.malformed
+        self._settled_by_others.update(other._settled_by_others)
 
     def without(self, partitions: Collection[Partition]) -> None:
         """Leave out what came from partitions that are no longer ours."""
         self.pieces = [piece for piece in self.pieces if piece[0].partition not in partitions]
         self.events = [event for event in self.events if event.slice.partition not in partitions]
         self.malformed = [one for one in self.malformed if one.slice.partition not in partitions]
+        for partition in partitions:
+            self._settled_by_others.pop(partition, None)
+
+    def split(self, partition: Partition, first: Event | Malformed | None = None) -> Job:
+        """Take out what came from a partition, from `first` on where that is given. Its slices go with it."""
+        out, stays = Job(), first is not None
+        kept: list[Event] = []
+        for event in self.events:
+            stays = stays and event is not first
+            (kept if stays or event.slice.partition != partition else out.events).append(event)
+        out.pieces = [piece for piece in self.pieces if piece[0].partition == partition]
+        out.malformed = [one for one in self.malformed if one.slice.partition == partition]
+        self.without([partition])
+        self.events = kept
+        self._settled_by_others.update(out.fences)
+        return out
 
     @property
     def units(self) -> list[Unit]:
@@ -47,4 +65,4 @@ class Job:
     @property
     def fences(self) -> dict[Partition, int]:
         """The partitions this job's deliveries came from, with the fence they were received under."""
-        return {unit.partition: unit.fence for unit, _ in self.pieces}
+        return self._settled_by_others | {unit.partition: unit.fence for unit, _ in self.pieces}

@@ -94,6 +94,15 @@ class LaneRunner:
         """Partitions that the store says a newer owner has taken, with the fence it refused, since the last call."""
         return dict(self._lost.popitem() for _ in range(len(self._lost)))
 
+    def full(self) -> dict[Partition, str]:
+        """Partitions whose next event finds no room in the store, and why."""
+        return dict(self._work.full)
+
+    def try_again(self) -> None:
+        """There may be room for what found none."""
+        work = self._work
+        self._loop.call_soon_threadsafe(work.try_again)
+
     def wait(self, timeout_s: float) -> None:
         """Until something is settled, or the time is over."""
         self._news.wait(timeout_s)

@@ -19,7 +19,7 @@ from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
 from inorder.core.event import Event, Malformed, Partition, Slice
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
-from inorder.core.planner import Outage, Planner, by_key
+from inorder.core.planner import NoRoom, Outage, Planner, by_key
 from inorder.declaration import Declaration
 from inorder.errors import Fenced, HandlerTimeout, Mismatch
 from inorder.ports import Clock, Store
@@ -70,6 +70,12 @@ class LaneWork:
         self._cache = Cache(planner.limits.cache_bytes)
         self._timers = Timers()
         self._draining: dict[str, int] = {}
+        self._aside: list[Event | Malformed] = []
+        """What found no room in the store, to be tried again."""
+        self._standing: list[tuple[str, list[Event]]] = []
+        """The same, of events that failed: the lane of their key stands still."""
+        self._full: dict[Partition, str] = {}
+        self._trying: dict[Partition, str] = {}
         self._fences: dict[Partition, int] = {}
         self._epoch = 0
         self._confirmed_at = time.monotonic()
@@ -123,8 +129,13 @@ class LaneWork:
 
     def _refuse(self, malformed: Iterable[Malformed], now: float) -> None:
         for found in malformed:
-            self._planner.malformed(found, self._groups.now.changes, now)
-            self._groups.unreadable(found)
+            try:
+                self._planner.malformed(found, self._groups.now.changes, now)
+            except NoRoom as error:
+                self._full[error.partition] = str(error)
+                self._aside.append(found)
+            else:
+                self._groups.unreadable(found)
 
     def _sorted(self, job: Job) -> Iterable[Event]:
         """What came out of order in one poll need not be held in the store: its lane may as well start in order."""
@@ -205,7 +216,15 @@ class LaneWork:
     def _decide(self, entity: Entity, events: list[Event], now: float) -> None:
         """Call the handler with the first of `events`, and with those that may follow it in the same call."""
         first = events[0]
-        if not self._planner.admit(entity, first, self._groups.now.changes, now):
+        try:
+            admitted = self._planner.admit(entity, first, self._groups.now.changes, now)
+        except NoRoom as error:
+            # Its lane goes on: what follows may be what makes room.
+            self._full[error.partition] = str(error)
+            self._aside.append(first)
+            self._lanes.put_back(entity.key, events[1:])
+            return
+        if not admitted:
             self._note(first)
             self._look_ahead(entity, now)
             self._lanes.put_back(entity.key, events[1:])
@@ -256,6 +275,10 @@ class LaneWork:
                 self._lanes.put_back(key, rest)
                 self._pause(str(outage))
                 return False
+            except NoRoom as error:
+                self._full[error.partition] = str(error)
+                self._standing.append((key, rest))
+                return False
             self._note(rest[0])
             if len(rest) > 1:
                 self._lanes.put_back(key, rest[1:])
@@ -285,6 +308,30 @@ class LaneWork:
             run.error = HandlerTimeout(f"ran for more than {limit_s:g} s")
         if late:
             self._returned(late)
+
+    # Want of room.
+
+    @property
+    def full(self) -> dict[Partition, str]:
+        """The partitions whose next event finds no room, and why; also while it is tried again. From any thread."""
+        return self._trying | self._full
+
+    def try_again(self) -> None:
+        """There may be room for what found none. Its keys may have been changed by whoever made room."""
+        aside, standing = self._aside, self._standing
+        self._aside, self._standing, self._full, self._trying = [], [], {}, self._full
+        at_work = self._groups.now.changes.entities
+        keys = {one.key for one in aside if one.key is not None} | {key for key, _ in standing}
+        if not self._committing:
+            self._cache.drop(key for key in keys if key not in at_work)
+        for key, events in standing:
+            self._lanes.put_back(key, events)
+        for one in aside:
+            if isinstance(one, Event):
+                self._lanes.add(one)
+            elif self._is_ours(one.slice):
+                self._refuse([one], self._clock.now())
+        self.go()
 
     # Waking keys.
 
@@ -381,6 +428,9 @@ class LaneWork:
             self._decide_again(group, {partition: fences[partition] for partition in error.partitions})
         else:
             self._confirmed_at = time.monotonic()
+            self._trying = {}
+            if self._planner.room is not None:
+                self._planner.room.written(group.changes)
             self._note_waits(waits)
             settled = self._groups.settle(group)
             if settled:
@@ -432,6 +482,12 @@ class LaneWork:
         """Start nothing more of these partitions."""
         for partition in partitions:
             self._fences.pop(partition, None)
+            self._full.pop(partition, None)
+            self._trying.pop(partition, None)
+        self._aside = [one for one in self._aside if one.slice.partition not in partitions]
+        for key, events in [one for one in self._standing if one[1][0].slice.partition in partitions]:
+            self._standing.remove((key, events))
+            self._lanes.put_back(key, [event for event in events if event.slice.partition not in partitions])
         self._lanes.drop(lambda event: event.receiver is None and event.slice.partition in partitions)
 
     async def drained(self, partitions: set[Partition]) -> None:

@@ -46,6 +46,10 @@ class BatchRunner:
         self._due: list[str] = []
         self._settled: deque[Unit] = deque()
         self._lost: dict[Partition, int] = {}
+        self._aside: dict[Partition, Job] = {}
+        """What found no room in the store and is to be tried again, in the order it came."""
+        self._full: dict[Partition, str] = {}
+        """The partitions that this goes for, and why; also while it is tried again."""
         self._fences: dict[Partition, int] = {}
         self._stopping = False
         self._failure: BaseException | None = None
@@ -93,6 +97,18 @@ class BatchRunner:
             found, self._lost = self._lost, {}
         return found
 
+    def full(self) -> dict[Partition, str]:
+        """Partitions whose next event finds no room in the store, and why."""
+        with self._condition:
+            return dict(self._full)
+
+    def try_again(self) -> None:
+        """There may be room for what found none."""
+        with self._condition:
+            self._queue.extendleft(self._aside.values())
+            self._aside.clear()
+            self._condition.notify_all()
+
     def wait(self, timeout_s: float) -> None:
         """Until something is settled, or the time is over."""
         with self._condition:
@@ -109,6 +125,9 @@ class BatchRunner:
         with self._condition:
             for job in self._queue:
                 job.without(partitions)
+            for partition in partitions:
+                self._aside.pop(partition, None)
+                self._full.pop(partition, None)
             current = self._current
             return self._condition.wait_for(
                 lambda: self._current is not current or self._current is None or self._failure is not None,
@@ -190,6 +209,8 @@ class BatchRunner:
             job = self._queue.popleft() if self._queue else Job()
             while self._queue and len(job) + len(self._queue[0]) <= self._merge:
                 job.absorb(self._queue.popleft())
+            for partition, aside in self._aside.items():
+                aside.absorb(job.split(partition))
             due = batches.timers.take(self._clock.now())
             self._current, self._due, fences = job, due, self._fences
         lost = self._persist(batches, job, due, fences)
@@ -198,11 +219,23 @@ class BatchRunner:
                 return False
             self._current = None
             batches.effect.now_at = None
+            self._take_aside(batches, job, lost or {})
             if lost is not None:
                 self._settled += job.units
                 self._lost.update(lost)
             self._condition.notify_all()
         return True
+
+    def _take_aside(self, batches: Batches, job: Job, lost: Mapping[Partition, int]) -> None:
+        """Keep what found no room, unless its partition is gone; what did is no longer full."""
+        for partition in [unit.partition for unit in job.units]:
+            self._full.pop(partition, None)
+        for error, aside in batches.aside:
+            ours = [unit for unit in aside.units if self._fences.get(unit.partition) == unit.fence]
+            if ours and error.partition not in lost:
+                self._aside.setdefault(error.partition, Job()).absorb(aside)
+                self._full[error.partition] = str(error)
+        batches.aside.clear()
 
     def _persist(
         self, batches: Batches, job: Job, due: list[str], fences: Mapping[Partition, int]

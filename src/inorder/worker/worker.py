@@ -12,6 +12,8 @@ from inorder.core.engine import Command, Engine, Pause, Resume, Unit
 from inorder.core.entity import Waiting
 from inorder.core.event import Partition, Slice
 from inorder.core.limits import Limits
+from inorder.core.planner import NO_ROOM_S
+from inorder.core.room import Room
 from inorder.errors import InorderError, Unreachable
 from inorder.ports import Clock, Queue, Source, Store
 from inorder.worker.job import Job
@@ -32,6 +34,12 @@ OVERDUE_EVERY_S = 5.0
 """How often a worker looks for keys that somebody else has set going: an operator, or a replay that died."""
 OTHERS_FIRST_S = 2.0
 """How long a worker leaves a key of a queue that is due to whoever made it wait, and will hardly have forgotten."""
+FORSAKEN_S = 60.0
+"""A retry of a partition that is not ours, and so long overdue, has nobody who would see to it."""
+ROOM_EVERY_S = 2.0
+"""How often the store is asked how full it is, while something is added to what has a limit."""
+NO_ROOM_EVERY_S = 60.0
+"""How often a worker says that a partition stands still for want of room."""
 END_CHECK_S = 0.25
 """Least time between two questions to the source whether it is at its end."""
 
@@ -44,6 +52,8 @@ class Runner(Protocol):
     def settled(self) -> list[Unit]: ...
     def lapsed(self) -> list[Unit]: ...
     def lost(self) -> dict[Partition, int]: ...
+    def full(self) -> Mapping[Partition, str]: ...
+    def try_again(self) -> None: ...
     def wait(self, timeout_s: float) -> None: ...
     def busy(self) -> bool: ...
     def drop(self, partitions: set[Partition], timeout_s: float) -> bool: ...
@@ -67,6 +77,7 @@ class Loop:
         codec: JsonCodec,
         clock: Clock,
         limits: Limits,
+        room: Room,
         on_poll: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
@@ -76,6 +87,9 @@ class Loop:
         self._codec = codec
         self._clock = clock
         self._limits = limits
+        self._room = room
+        self._room_read_at = float("-inf")
+        self._tried_at = self._told_at = float("-inf")
         self._on_poll = on_poll
         self._engine = Engine(limits)
         self._stop = threading.Event()
@@ -117,6 +131,7 @@ class Loop:
             self._runner.own(self._engine.fences, self._patiently(self._due))
         self._check_ownership()
         self._look_for_overdue()
+        self._look_for_room()
         if self._engine.full and not self._waited_long():
             self._runner.wait(0.02)
             return
@@ -154,6 +169,35 @@ class Loop:
             return  # whoever must write says so
         if overdue:
             self._runner.own(self._engine.fences, overdue)
+
+    def _look_for_room(self) -> None:
+        """Read how full the store is, while that matters; pause the partitions that find no room, and say so."""
+        full, now = self._runner.full(), self._clock.now()
+        for command in self._engine.stall(full):
+            self._obey(command)
+        if full and now - self._told_at >= NO_ROOM_EVERY_S:
+            self._told_at = now
+            for partition, why in sorted(full.items()):
+                log.error("%s is paused: %s; it goes on when dead letters are replayed or skipped", partition, why)
+        elif not full:
+            self._told_at = float("-inf")
+        if now - self._room_read_at < ROOM_EVERY_S or not (full or self._room.touched):
+            return
+        self._room_read_at = now
+        try:
+            more = self._read_room()
+        except Unreachable:
+            return  # whoever must write says so
+        if full and (more or now - self._tried_at >= NO_ROOM_S):
+            self._tried_at = now
+            self._runner.try_again()
+
+    def _read_room(self) -> bool:
+        """Returns whether there is more room than before."""
+        limits, store = self._limits, self._control
+        letters = store.open_letters(limits.letters)
+        crowded = store.crowded_keys(limits.letters_per_key) if letters >= limits.letters_per_key else set()
+        return self._room.read(letters, store.held_events(limits.held), crowded)
 
     def _waited_long(self) -> bool:
         """Whether the worker has been full for so long that the source must be paused, and polled all the same."""
@@ -217,19 +261,28 @@ class Loop:
         if now - self._active_at < until_idle_s or now - self._end_checked_at < END_CHECK_S:
             return False
         self._end_checked_at = now
-        if self._runner.busy():
+        if self._runner.busy() or self._engine.stalled:
             return False
         self._collect(force=True)
         return self._source.at_end() and not self._others_wait()
 
     def _others_wait(self) -> bool:
-        """Whether a key of a queue waits for its retry, noted by a worker that may be dead: then this one stays."""
-        if self._queue is None:
-            return False
+        """Whether a key waits for its retry, noted by a worker that may be dead: then this one stays for it."""
         try:
-            return any(waiting.urgent for waiting in self._due().values())
+            if self._queue is not None:
+                return any(waiting.urgent for waiting in self._due().values())
+            retried = self._control.retried(1_000).values()
         except Unreachable:
             return True
+        ours, since = self._engine.fences, self._clock.now() - FORSAKEN_S
+        topics = {partition.topic for partition in ours}
+        return any(
+            waiting.due_at > since
+            and waiting.home is not None
+            and waiting.home not in ours
+            and (not topics or waiting.home.topic in topics)
+            for waiting in retried
+        )
 
     def _due(self) -> dict[str, Waiting]:
         return self._control.due(list(self._engine.fences))
@@ -242,6 +295,7 @@ class Loop:
         fences = self._patiently(lambda: (self._control.share if queue else self._control.acquire)(partitions))
         # How the keys of a queue wait is for whoever made them wait, and for `overdue` when that one is dead.
         due = {} if queue else self._patiently(lambda: self._control.due(partitions))
+        self._patiently(self._read_room)
         if fences is None or due is None:
             return
         for command in self._engine.assigned(fences, queue):

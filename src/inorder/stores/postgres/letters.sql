@@ -128,3 +128,10 @@ FROM {schema}.waiting AS w
 WHERE w.stream = %(stream)s AND w.since >= %(since)s AND (%(key)s::text IS NULL OR w.key = %(key)s) AND NOT EXISTS
   (SELECT 1 FROM {schema}.letters AS l WHERE l.stream = w.stream AND l.key = w.key AND l.status = 'open')
 ORDER BY w.why <> 'parked', w.since, w.key LIMIT %(most)s;
+
+-- held_events: how full the room for events that wait is, counted no further than the limit
+SELECT count(*) FROM (SELECT 1 FROM {schema}.held WHERE stream = %(stream)s LIMIT %(most)s) AS counted;
+
+-- retried: keys that are to be tried again, whoever is to do it
+SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition FROM {schema}.waiting
+WHERE stream = %(stream)s AND due_at IS NOT NULL AND why = 'retry' ORDER BY due_at DESC LIMIT %(most)s;

@@ -121,3 +121,10 @@ FROM inorder_waiting AS w
 WHERE w.stream = :stream AND w.since >= :since AND (:key IS NULL OR w.key = :key) AND NOT EXISTS
   (SELECT 1 FROM inorder_letters AS l WHERE l.stream = w.stream AND l.key = w.key AND l.status = 'open')
 ORDER BY w.why <> 'parked', w.since, w.key LIMIT :most;
+
+-- held_events: how full the room for events that wait is, counted no further than the limit
+SELECT count(*) FROM (SELECT 1 FROM inorder_held WHERE stream = :stream LIMIT :most);
+
+-- retried: keys that are to be tried again, whoever is to do it
+SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition FROM inorder_waiting
+WHERE stream = :stream AND due_at IS NOT NULL AND why = 'retry' ORDER BY due_at DESC LIMIT :most;
