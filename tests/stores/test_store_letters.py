@@ -53,6 +53,18 @@ def test_a_redelivery_makes_no_second_letter(place: Place) -> None:
     assert found.letter == letter(1, "again", first_at=1.0, last_at=9.0, attempts=7)
 
 
+def test_what_parked_its_key_stays_a_failure_though_its_record_comes_again_as_a_conflict(place: Place) -> None:
+    store = place.open()
+    conflict, failed = (
+        msgspec.structs.replace(letter(1, detail), reason=reason)
+        for reason, detail in ((Reason.CONFLICT, "claimed"), (Reason.FAILED, "boom"))
+    )
+    for reason, given in ((Reason.CONFLICT, conflict), (Reason.FAILED, failed), (Reason.FAILED, conflict)):
+        write(store, what=changes(letters=[given]))
+        assert [found.reason for found in the_letters(store)] == [reason]
+    assert [found.detail for found in the_letters(store)] == ["boom"]
+
+
 def test_a_letter_that_was_dealt_with_stays_so(place: Place) -> None:
     store = place.open()
     write(store, what=changes(letters=[letter(1, "first")]))

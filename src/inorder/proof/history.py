@@ -236,6 +236,11 @@ class History:
         self.held.pop((step.key or "", step.version or 0), None)
 
     def _letter(self, step: Step) -> None:
+        if (step.partition, step.offset) in self.lettered and (step.partition, step.offset) not in self.letters:
+            return  # dealt with: that its record comes again does not open it again
+        before = self.letters.get((step.partition, step.offset))
+        if before is not None and before.reason == "failed" and step.reason != "failed":
+            return  # what parked its key stays what it is
         self.letters[step.partition, step.offset] = step
         self.lettered.add((step.partition, step.offset))
         self.lettered_names.add(self.accepted.get((step.partition, step.offset), name_of(step)))

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import msgspec
 
-from inorder.core.changes import Changes, EntityRow, HeldRow, Letter
+from inorder.core.changes import Changes, EntityRow, HeldRow, Letter, Reason
 from inorder.core.entity import NEVER, Entity, Wait, Waiting
 from inorder.core.event import Partition
 from inorder.core.order import Order
@@ -56,6 +56,8 @@ class Tables:
 
 class MemoryStore:
     """See `inorder.ports.Store`, and `inorder.stores.reading` for the questions of tools that it answers."""
+
+    transaction_class: type[MemoryTransaction]
 
     def __init__(self, stream: str = "", tables: Tables | None = None) -> None:
         self.stream = stream
@@ -203,7 +205,7 @@ class MemoryStore:
     @contextmanager
     def transaction(self) -> Iterator[MemoryTransaction]:
         """A transaction that commits at the end of the block, or leaves no trace if the block raises."""
-        self.open = transaction = MemoryTransaction(self)
+        self.open = transaction = self.transaction_class(self)
         try:
             yield transaction
             if transaction.over is not None:
@@ -353,9 +355,10 @@ class MemoryTransaction:
             )
             return
         row: LetterRow = self._store.get("letters", number)
-        if row.status == "open":
+        if row.status == "open" and (row.letter.reason is not Reason.FAILED or letter.reason is Reason.FAILED):
             again = msgspec.structs.replace(
                 row.letter,
+                reason=letter.reason,
                 detail=letter.detail,
                 error=letter.error,
                 last_at=letter.last_at,
@@ -401,3 +404,6 @@ class MemoryTransaction:
                     rows.pop(key, None)
                 else:
                     rows[key] = row
+
+
+MemoryStore.transaction_class = MemoryTransaction

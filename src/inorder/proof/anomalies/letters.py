@@ -19,17 +19,24 @@ def letter_bypass(history: History, step: Step, _: Oracle | None) -> str | None:
     if not history.rules.parks or step.key is None or not history.letters:
         return None
     open_versions = given_up(history, step.key)
-    passed = sorted(version for version in open_versions if version < step.version)
+    passed = sorted(one for one in open_versions if one < step.version and not _by_another(history, step.key, one))
     if not passed or (step.via is Via.REPLAY and step.version in open_versions and history.rules.order != Order.STRICT):
         return None
     return f"{step.key} v{step.version} took effect while v{passed[0]} is a dead letter"
+
+
+def _by_another(history: History, key: str, version: int) -> bool:
+    """Whether a version that is a letter took effect by another event that claimed it."""
+    names = {letter.id for letter in history.letters.values() if (letter.key, letter.version) == (key, version)}
+    return any(effect.id not in names for effect in history.times(key, version))
 
 
 @anomaly("S13", "letter-loss", Op.LETTER, Op.RESOLVED, Op.REST, needs=(Op.LETTER, Op.RESOLVED, Op.FOUND, Op.APPLIED))
 def letter_loss(history: History, step: Step, _: Oracle | None) -> str | None:
     """A dead letter is there twice, is gone, or was closed although its event neither took effect nor was skipped."""
     if step.op is Op.LETTER:
-        again = (step.partition, step.offset) in history.letters
+        # What failed in a parked key is not tried again. Any other letter may come again, and is added to.
+        again = (step.partition, step.offset) in history.letters and step.reason == "failed" and history.rules.parks
         return f"{step.partition}@{step.offset} is an open letter twice" if again else None
     if step.op is Op.RESOLVED:
         return None

@@ -113,14 +113,14 @@ SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, 
 WHERE stream = %(stream)s AND due_at IS NOT NULL AND (home_topic, home_partition) IN
   (SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::bigint[]));
 
--- letter_upsert: a redelivery adds to the open letter; one that an operator has dealt with stays as it is
+-- letter_upsert: a redelivery adds to the open letter, unless an operator has dealt with it or it parked its key
 INSERT INTO {schema}.letters AS l (stream, tally, print, reason, detail, key, version, event_id, error, attempts,
   first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms, code_version)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (stream, topic, partition, "offset", print) DO UPDATE
 SET reason = excluded.reason, detail = excluded.detail, error = excluded.error,
   attempts = l.attempts + excluded.attempts, last_at = excluded.last_at, code_version = excluded.code_version
-WHERE l.status = 'open';
+WHERE l.status = 'open' AND (l.reason <> 'failed' OR excluded.reason = 'failed');
 
 -- letter_resolve: only an open letter, so that two operators cannot both have dealt with it
 UPDATE {schema}.letters

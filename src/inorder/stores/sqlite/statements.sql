@@ -84,14 +84,14 @@ DELETE FROM inorder_waiting WHERE stream = ? AND key = ?;
 SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition FROM inorder_waiting
 WHERE stream = :stream AND home_topic = :topic AND home_partition = :partition AND due_at IS NOT NULL;
 
--- letter_upsert: a redelivery adds to the open letter; one that an operator has dealt with stays as it is
+-- letter_upsert: a redelivery adds to the open letter, unless an operator has dealt with it or it parked its key
 INSERT INTO inorder_letters (stream, tally, print, reason, detail, key, version, event_id, error, attempts,
   first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms, code_version)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (stream, topic, partition, "offset", print) DO UPDATE
 SET reason = excluded.reason, detail = excluded.detail, error = excluded.error,
   attempts = attempts + excluded.attempts, last_at = excluded.last_at, code_version = excluded.code_version
-WHERE status = 'open';
+WHERE status = 'open' AND (reason <> 'failed' OR excluded.reason = 'failed');
 
 -- letter_resolve: only an open letter, so that two operators cannot both have dealt with it
 UPDATE inorder_letters

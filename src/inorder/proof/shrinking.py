@@ -1,0 +1,146 @@
+"""Makes a failing course small, by steps that mean something: leave out an event, a fault, a worker; reorder less.
+
+What is left is then tried from the other side: every course of the same kinds of acts, shortest first. When that comes
+to its end before the course's own length, "no smaller schedule fails" is true of these acts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import groupby, product
+
+import msgspec
+
+from inorder.proof.course import Act, Course, Do
+
+MANY_TURNS = 3
+
+Fails = Callable[[Course], bool]
+
+
+class Shrunk(msgspec.Struct):
+    """A failing course, as small as it was made."""
+
+    course: Course
+    tried: int
+    """Courses that were played on the way."""
+    minimal: bool
+    """Whether every shorter course of the same acts was played, and none failed."""
+
+
+def shrink(course: Course, fails: Fails, seconds: float = 10.0) -> Shrunk:
+    """Leave out, simplify, and search anew from the smallest, for about so long. `course` must fail."""
+    search = _Search(fails, time.monotonic() + seconds)
+    before = None
+    while before != course and not search.over:
+        before = course
+        course = search.without(course)
+        for simpler in _simpler(course):
+            if search.accepts(simpler):
+                course = simpler
+                break
+    found, minimal = search.deepen(course)
+    return Shrunk(found, search.tried, minimal)
+
+
+class _Search:
+    def __init__(self, fails: Fails, until: float) -> None:
+        self._fails = fails
+        self._until = until
+        self.tried = 0
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self._until
+
+    def accepts(self, course: Course) -> bool:
+        """Whether this one fails too."""
+        if self.over:
+            return False
+        self.tried += 1
+        return self._fails(course)
+
+    def without(self, course: Course) -> Course:
+        """Leave out acts, in halves, quarters, and so on down to one by one; and failures of the handler."""
+        size = max(1, len(course.acts) // 2)
+        while size and not self.over:
+            at = len(course.acts)
+            while at > 0:
+                at = max(0, at - size)
+                left = course.acts[:at] + course.acts[at + size :]
+                smaller = msgspec.structs.replace(course, acts=left)
+                if len(left) < len(course.acts) and self.accepts(smaller):
+                    course = smaller
+            size //= 2
+        for failing in course.failing:
+            smaller = msgspec.structs.replace(course, failing=tuple(one for one in course.failing if one != failing))
+            if self.accepts(smaller):
+                course = smaller
+        return course
+
+    def deepen(self, course: Course) -> tuple[Course, bool]:
+        """Every course of the same acts, shortest first, as far as time allows."""
+        acts = list(dict.fromkeys(course.acts))
+        for length in range(1, len(course.acts)):
+            for chosen in product(acts, repeat=length):
+                if self.over:
+                    return course, False
+                shorter = msgspec.structs.replace(course, acts=chosen)
+                if chosen and self.accepts(shorter):
+                    return shorter, True
+        return course, True
+
+
+def _simpler(course: Course) -> Iterator[Course]:
+    """Courses of the same length or less that are simpler, each by one step."""
+    change = msgspec.structs.replace
+    if course.workers > 1:
+        yield change(course, workers=course.workers - 1)
+    if course.partitions > 1:
+        yield change(course, partitions=1)
+    for key in sorted({act.key for act in course.acts if act.do is Do.SEND}):
+        kept = tuple(act for act in course.acts if act.key != key)
+        yield change(course, acts=kept)
+        yield from _renumbered(course, key)
+    yield from _at_once(course)
+    for at, act in enumerate(course.acts):
+        before, after = course.acts[:at], course.acts[at + 1 :]
+        if act.n and act.do is not Do.PASS:
+            yield change(course, acts=(*before, act._replace(n=0), *after))
+        if act.do is Do.STALL and act.version > 1:
+            yield change(course, acts=(*before, act._replace(version=act.version - 1), *after))
+        if at and _out_of_order(course.acts[at - 1], act):
+            yield change(course, acts=(*before[:-1], act, before[-1], *after))
+
+
+def _at_once(course: Course) -> Iterator[Course]:
+    """In place of many turns that only let time pass: time that passes, and one turn."""
+    begin = 0
+    for act, run in groupby(course.acts):
+        length = len(list(run))
+        if act.do in {Do.WORK, Do.TURN, Do.STEP} and length >= MANY_TURNS:
+            rest = course.acts[begin + length :]
+            yield msgspec.structs.replace(course, acts=(*course.acts[:begin], Act(Do.PASS, length), act, *rest))
+        begin += length
+
+
+def _out_of_order(first: Act, second: Act) -> bool:
+    both = first.do is Do.SEND and second.do is Do.SEND
+    return both and (first.key, first.version) > (second.key, second.version)
+
+
+def _renumbered(course: Course, key: str) -> Iterator[Course]:
+    """A version of this key that nobody sends is closed up; a lower key name is used where one is free."""
+    sent = {act.version for act in course.acts if act.do is Do.SEND and act.key == key}
+    missing = next((version for version in range(1, max(sent)) if version not in sent), None)
+    if missing is not None:
+
+        def closed(of: str, version: int) -> int:
+            return version - 1 if of == key and version > missing else version
+
+        acts = tuple(
+            act._replace(version=closed(act.key, act.version)) if act.do is Do.SEND else act for act in course.acts
+        )
+        failing = tuple(one._replace(version=closed(one.key, one.version)) for one in course.failing)
+        yield msgspec.structs.replace(course, acts=acts, failing=failing)

@@ -1,0 +1,418 @@
+"""Plays a course: the real poll loop, engine, planner, batches and replay, under a simulated broker, store and clock.
+
+Everything happens in one thread, in the order of the course. Where a real worker's transaction would be under way
+beside everybody else's, the rest of the world is played from inside it. First come the faults of the course (nothing
+wrong may be seen); then they are over, and everything must come to rest (nothing may be stuck).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+from typing import Any
+
+from inorder.core.engine import Unit
+from inorder.core.entity import NEVER, Waiting
+from inorder.core.event import Event, Partition, Record
+from inorder.core.planner import Outage, Planner
+from inorder.declaration import Declaration
+from inorder.errors import InorderError, Unavailable, Unreachable
+from inorder.proof.course import RIVAL, UNREADABLE, Act, Course, Do
+from inorder.proof.group import Group, SimulatedSource
+from inorder.proof.parts import Parts
+from inorder.proof.recorder import LedgeredFold, RecordedStore, Recorder, Scripted, place_of
+from inorder.proof.system import Message, System
+from inorder.proof.trace import Op, Step
+from inorder.worker.batch import Batches
+from inorder.worker.job import Job
+from inorder.worker.worker import OVERDUE_EVERY_S
+
+REST_TURNS = 200
+"""Turns, and as many again as there were acts, after which a world that has not come to rest never will."""
+REPLAY_ROUNDS = 100
+
+
+class Rough(Scripted):
+    """Handlers that fail, and what they need that may be down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outages: dict[tuple[str, int], int] = {}
+
+    def strike(self, event: Event) -> None:
+        """Raise, if this event is to fail."""
+        if self.outages:
+            left = self.outages.pop((event.key, event.version), 0)
+            if left > 1:
+                self.outages[event.key, event.version] = left - 1
+            if left:
+                raise Unavailable("what the handler needs is down")
+        if self.poisoned or self.transient:
+            super().strike(event)
+
+    def mend(self, key: str | None, version: int | None) -> None:
+        """This event fails no more."""
+        self.poisoned.discard((key or "", version or 0))
+
+    def clear(self) -> None:
+        """Nothing fails any more."""
+        self.poisoned.clear()
+        self.transient.clear()
+        self.outages.clear()
+
+
+class RoughStore:
+    """A store that may be down, or whose answer may be lost, and that gives the world a turn before a transaction."""
+
+    def __init__(self, store: Any, before: Callable[[], None]) -> None:
+        self._store = store
+        self._before = before
+        self.down = 0
+        self.cut = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """A transaction of the store."""
+        self._before()
+        with self._store.transaction() as tx:
+            yield tx
+            if self.down:
+                self.down -= 1
+                raise Unreachable("the store went down in the transaction")
+        if self.cut:
+            self.cut -= 1
+            raise Unreachable("the store's answer was lost")
+
+
+class SteppedRunner:
+    """Does what `inorder.worker.runner.BatchRunner` does, a step at a time and without a thread."""
+
+    def __init__(self, batches: Batches, now: Callable[[], float], merge: int) -> None:
+        self.batches = batches
+        self._now = now
+        self._merge = merge
+        self._queue: deque[Job] = deque()
+        self._current: tuple[Job, list[str], Mapping[Partition, int]] | None = None
+        self._fences: dict[Partition, int] = {}
+        self._settled: list[Unit] = []
+        self._lost: dict[Partition, int] = {}
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self._queue.append(job)
+
+    def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting] | None = None) -> None:
+        """The partitions that are ours now, and how keys of new ones wait."""
+        self._fences = dict(fences)
+        self.batches.timers.note(due or {})
+
+    def settled(self) -> list[Unit]:
+        """What has been settled since the last call."""
+        found, self._settled = self._settled, []
+        return found
+
+    def lost(self) -> dict[Partition, int]:
+        """Partitions that the store says a newer owner has taken, since the last call."""
+        found, self._lost = self._lost, {}
+        return found
+
+    def wait(self, timeout_s: float) -> None:
+        """Nothing happens meanwhile."""
+
+    def busy(self) -> bool:
+        """Whether anything is queued or under way, or an event waits for its retry."""
+        return bool(self._queue or self._current or self._settled or self.batches.timers.urgent)
+
+    def drop(self, partitions: set[Partition], timeout_s: float) -> bool:
+        """Forget what is queued of these partitions. What is under way is left to its end, if it may take that long."""
+        for job in self._queue:
+            job.without(partitions)
+        if timeout_s and self._current is not None:
+            self.step()
+        return self._current is None
+
+    def watch(self, limit_s: float) -> bool:
+        """No handler hangs."""
+        return False
+
+    def stop(self, timeout_s: float) -> bool:
+        """Nothing runs between two steps."""
+        return True
+
+    @property
+    def idle(self) -> bool:
+        """Whether a step would find nothing to do."""
+        return not self._queue and self._current is None and self.batches.timers.next() > self._now()
+
+    def step(self) -> None:
+        """One job with what is due. What cannot be done at present is kept, and tried again with the next step."""
+        if self.idle:
+            return
+        if self._current is None:
+            job = self._queue.popleft() if self._queue else Job()
+            while self._queue and len(job) + len(self._queue[0]) <= self._merge:
+                job.absorb(self._queue.popleft())
+            self._current = job, self.batches.timers.take(self._now()), self._fences
+        job, due, fences = self._current
+        try:
+            lost = self.batches.run(job, due, fences)
+        except (Unreachable, Outage):
+            return
+        self._current = None
+        self._settled += job.units
+        self._lost.update(lost)
+
+
+class Node:
+    """One worker: its memory is this object, so a crash is a new one."""
+
+    def __init__(self, world: Simulation, number: int, incarnation: int) -> None:
+        self.world = world
+        self.number = number
+        self.incarnation = incarnation
+        self.name = f"worker {number + 1}" + (f".{incarnation}" if incarnation else "")
+        self.recorder = Recorder(world.emit, world.clock.now, self.name, world.next_tx)
+        self.store = RoughStore(RecordedStore(world.store, self.recorder), lambda: world.before_transaction(self))
+        effect, limits = world.effect(self.recorder), world.declared.limits
+        self.batches = world.parts.batches(
+            world.planner, effect, world.codec, self.store, world.tallies[number], world.clock
+        )
+        self.runner = SteppedRunner(self.batches, world.clock.now, limits.poll_events)
+        self.source = SimulatedSource(world.group, self.name, lambda: self.loop._engine.fences)
+        self.loop = world.parts.loop(self.source, self, self.runner, world.codec, world.clock, limits)  # type: ignore[arg-type]
+        self.source.subscribe(self.loop)
+        self.stalled_for = 0
+        self.standing = False
+
+    # As the store of its poll loop.
+
+    def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Raise the fences, and tell of it."""
+        fences = self.store.acquire(partitions)
+        for partition, fence in fences.items():
+            self.world.tell(Op.ASSIGNED, self.name, partition=str(partition), epoch=fence)
+        return dict(fences)
+
+    def due(self, partitions: Sequence[Partition]) -> dict[str, Waiting]:
+        """See `Store.due`."""
+        return dict(self.store.due(partitions))
+
+    def overdue(self, now: float, partitions: Sequence[Partition]) -> dict[str, Waiting]:
+        """See `Store.overdue`."""
+        return dict(self.store.overdue(now, partitions))
+
+    def turn(self) -> None:
+        """One turn of the poll loop."""
+        self.loop._turn()
+
+
+class Simulation(System):
+    """A world that plays a course."""
+
+    def __init__(
+        self,
+        declared: Declaration,
+        parts: Parts,
+        course: Course,
+        emit: Callable[[Step], None],
+        planner: Planner,
+    ) -> None:
+        self.rough = Rough()
+        self.parts = parts
+        store = parts.store("simulated")
+        super().__init__(declared, store, emit, course.partitions, 0, self.rough, planner)
+        self.course = course
+        self.tallies = [store.tally(f"worker {number + 1}") for number in range(course.workers)]
+        self.operator.rules = self.operator.road.rules = parts.rules(planner, self.operator.rules.lease_s)
+        self.group = Group(self.log, self.committed, self.tell)
+        self.nodes = [Node(self, number, 0) for number in range(course.workers)]
+        for number, partition in enumerate(self.partitions):
+            self.group.give(partition, self.nodes[number % course.workers].source)
+        self.seen: dict[tuple[str, str], int] = {}
+        """Faults, each with an outcome that a transaction soon after it had: how often."""
+        self._acts: Iterator[Act] = iter(course.acts)
+        self._recent: deque[str] = deque(maxlen=2)
+
+    def effect(self, recorder: Recorder) -> LedgeredFold:
+        """The consumer's function, with a ledger."""
+        made = self.parts.effect(self.declared)
+        made.weather, made.ledger, made.tell = self.rough, recorder.ledger, self.tell  # type: ignore[attr-defined]
+        return made
+
+    def play(self) -> None:
+        """The course, and then its healing."""
+        for place, version, how, times in self.course.failing:
+            if how == "poison":
+                self.rough.poisoned.add((place, version))
+            elif how == "transient":
+                self.rough.transient[place, version] = times
+            else:
+                self.rough.outages[place, version] = times
+        for act in self._acts:
+            self._take(act)
+        try:
+            self._heal()
+        finally:
+            self.rest()
+
+    def before_transaction(self, node: Node) -> None:
+        """Play what happens while a worker stands still."""
+        count, node.stalled_for = node.stalled_for, 0
+        if not count:
+            return
+        node.standing = True
+        for _ in range(count):
+            act = next(self._acts, None)
+            if act is not None:
+                self._take(act)
+        node.standing = False
+
+    def _take(self, act: Act) -> None:
+        do, number = act.do, act.n % len(self.nodes)
+        if do is Do.SEND:
+            self._send(act)
+        elif do in _OF_WORKER:
+            node = self.nodes[number]
+            if not node.standing:
+                self._work(do, node, act)
+        elif do in {Do.MOVE, Do.SEIZE}:
+            partition = self.partitions[act.version % len(self.partitions)]
+            heir = self.nodes[number].source
+            (self.group.give if do is Do.MOVE else self.group.seize)(partition, heir)
+        elif do is Do.PASS:
+            self.clock.time += act.n
+        else:
+            self._operate(do, act.key)
+        if do is not Do.SEND and do not in _PLAIN:
+            self._recent.append(do.value)
+        self._cover()
+
+    def _send(self, act: Act) -> None:
+        partition = self.partitions[act.n % len(self.partitions)]
+        if act.what == UNREADABLE:
+            record = Record(partition, len(self.log[partition]), act.key.encode(), b"{")
+            self.log[partition].append(record)
+            self.tell(Op.ACCEPTED, **place_of(record))
+            return
+        name = f"{act.key}-{act.version}" + ("-rival" if act.what == RIVAL else "")
+        value = b'{"key":"%b","version":%d,"id":"%b"}' % (act.key.encode(), act.version, name.encode())
+        self.accept(Message(act.key, act.version, name, value), partition)
+
+    def _work(self, do: Do, node: Node, act: Act) -> None:
+        if do is Do.TURN:
+            node.turn()
+        elif do is Do.STEP:
+            node.runner.step()
+        elif do is Do.WORK:
+            node.turn()
+            node.runner.step()
+            self.clock.time += 0.2
+            if self.nodes[node.number] is node:
+                node.turn()
+        elif do is Do.CRASH:
+            self._crash(node)
+        elif do is Do.STALL:
+            node.stalled_for = act.version
+        elif do is Do.DOWN:
+            node.store.down += 1
+        else:
+            node.store.cut += 1
+        self.clock.time += 0.01
+
+    def _crash(self, node: Node) -> None:
+        self.tell(Op.CRASHED, node.name)
+        self.nodes[node.number] = Node(self, node.number, node.incarnation + 1)
+        heir = self.nodes[(node.number + 1) % len(self.nodes)]
+        self.group.remove(node.source, heir.source)
+
+    def _operate(self, do: Do, key: str) -> None:
+        operator = self.operator
+        if do is Do.SKIP:
+            for parked in [key] if key else [one for one, _ in self.store.parked()][:1]:
+                operator.skip(parked)
+            return
+        for row in operator.letters():
+            if row.letter.key is not None and key in {"", row.letter.key}:
+                self._replay(row, dies=do is Do.DIE)
+                return
+
+    def _replay(self, row: Any, dies: bool = False) -> str:
+        operator, key = self.operator, row.letter.key
+        self.rough.mend(key, row.letter.version)
+        if self.course.replay_per_s and self.parts.paced:
+            self.clock.time += 1 / self.course.replay_per_s
+        try:
+            result = operator.put_through(row)
+            self._cover()
+            if not dies and key in operator.claims:
+                for _ in range(REPLAY_ROUNDS):
+                    if not operator.drain(key):
+                        break
+                    self._cover()
+                operator.release(key)
+        except Outage:
+            result = "outage"
+        operator.forget()
+        return result
+
+    # The end of all faults.
+
+    def _heal(self) -> None:
+        self._recent = deque(["healing"], maxlen=1)
+        self.rough.clear()
+        for node in self.nodes:
+            node.stalled_for = node.store.down = node.store.cut = 0
+        for partition in self.partitions:
+            self.group.give(partition, self.nodes[0].source)
+        for _ in range(2):
+            for node in reversed(self.nodes):
+                node.turn()
+        self._come_to_rest()
+        if not self.course.attended:
+            return
+        # A letter that goes through may let others of its key go through: until a round brings none.
+        for _ in range(REPLAY_ROUNDS):
+            results = [self._replay(row) for row in self.operator.letters() if self._is_open(row)]
+            if "applied" not in results:
+                return
+            self._come_to_rest()
+        raise InorderError("replays never come to an end")
+
+    def _is_open(self, row: Any) -> bool:
+        return row.letter.key is not None and self.store.letter(row.id).status == "open"
+
+    def _come_to_rest(self) -> None:
+        node = self.nodes[0]
+        for _ in range(REST_TURNS + len(self.course.acts)):
+            node.turn()
+            node.runner.step()
+            node.turn()
+            self._cover()
+            self.clock.time += 0.2
+            if node.runner.busy() or not node.source.at_end():
+                due_at = node.batches.timers.next()
+                if node.runner.idle and due_at != NEVER:
+                    self.clock.time = max(self.clock.time, due_at)
+                continue
+            due = [waiting.due_at for waiting in self.store.due(self.partitions).values()]
+            if not due:
+                return
+            # What the worker does not know of itself, it finds when it looks for what is overdue.
+            self.clock.time = max(self.clock.time + OVERDUE_EVERY_S, *due)
+        raise InorderError("the world never comes to rest")
+
+    def _cover(self) -> None:
+        for recorder in (*(node.recorder for node in self.nodes), self.operator.recorder):
+            if recorder.outcomes:
+                for at in product(self._recent, recorder.outcomes):
+                    self.seen[at] = self.seen.get(at, 0) + 1
+                recorder.outcomes = {}
+
+
+_OF_WORKER = {Do.TURN, Do.STEP, Do.WORK, Do.CRASH, Do.STALL, Do.DOWN, Do.CUT}
+_PLAIN = {Do.TURN, Do.STEP, Do.WORK}

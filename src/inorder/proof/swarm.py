@@ -1,0 +1,129 @@
+"""Many courses, each from its seed: play it, judge its trace, and name the trace by a hash.
+
+The same seed always makes the same trace, on any machine: `same_again` says whether it did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from functools import cache
+from time import perf_counter
+from typing import Any
+
+import msgspec
+
+from inorder.core.order import Order
+from inorder.core.planner import Planner
+from inorder.core.words import describe
+from inorder.errors import InorderError
+from inorder.proof.anomalies import ANOMALIES
+from inorder.proof.course import Course, drawn
+from inorder.proof.explorer import quietly
+from inorder.proof.oracle import Finding, Judge
+from inorder.proof.parts import INTACT, Parts
+from inorder.proof.simulation import Simulation
+from inorder.proof.subjects import SubjectOracle, subject
+from inorder.proof.system import rules_of
+from inorder.proof.trace import Op, Step
+from inorder.worker.assemble import planner_for
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Played(msgspec.Struct):
+    """What a course came to."""
+
+    course: Course
+    findings: list[Finding]
+    steps: int
+    hash: str
+    """Names the trace."""
+    seen: dict[tuple[str, str], int]
+    trace: list[Step] = []
+    """The steps, if they were asked for."""
+
+
+def play(course: Course, parts: Parts = INTACT, keep: bool = False) -> Played:
+    """Play a course and judge it."""
+    declared = subject(course.order, course.parks)
+    planner = _planner(parts, course.order, course.parks)
+    rules = rules_of(declared)
+    rules = msgspec.structs.replace(
+        rules,
+        remembered=planner.guard.remembered,
+        replay_per_s=course.replay_per_s,
+        records=rules.records | {Op.CALLED},
+    )
+    seen = Judge(rules, SubjectOracle(course.order), _ASKED)
+    digest, steps = hashlib.blake2b(digest_size=8), []
+
+    def emit(step: Step) -> None:
+        digest.update(_encode(step))
+        seen.see(step)
+        if keep:
+            steps.append(step)
+
+    world = Simulation(declared, parts, course, emit, planner)
+    with quietly():
+        try:
+            world.play()
+        except Exception as error:
+            # A worker that dies of this dies again whenever it is started anew.
+            why = str(error) if isinstance(error, InorderError) else f"a worker died: {describe(error)}"
+            seen.findings.setdefault("S21", Finding("S21", "stuck", why, seen.seen))
+    judged = seen.judgement()
+    return Played(course, judged.findings, seen.seen, digest.hexdigest(), world.seen, steps)
+
+
+@cache
+def _planner(parts: Parts, order: Order, parks: bool) -> Planner:
+    made = planner_for(subject(order, parks))
+    guard = parts.guard(order, made.guard.baseline)
+    planner = parts.planner(guard, made.retry, made.limits, made.parks, made.classify)
+    planner.code_version = made.code_version
+    return planner
+
+
+_ASKED = [one for one in ANOMALIES.values() if one.id != "S10"]
+"""All that can be told from what simulations record: folds run one at a time in a worker. See `lane_world`."""
+
+
+class Swarm(msgspec.Struct, kw_only=True):
+    """What many seeds came to."""
+
+    seeds: int = 0
+    events: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    failed: Played | None = None
+    seed: int | None = None
+    """That of the first one with an anomaly."""
+    seen: dict[tuple[str, str], int] = {}
+
+
+def swarm(
+    seeds: Iterable[int], events: int = 20, parts: Parts = INTACT, until: Callable[[], bool] = lambda: False
+) -> Swarm:
+    """Play seed after seed, up to the first one that shows an anomaly."""
+    found, began = Swarm(seen={}), perf_counter()
+    for seed in seeds:
+        if until():
+            break
+        played = play(drawn(seed, events), parts)
+        found.seeds += 1
+        found.events += played.course.events
+        found.steps += played.steps
+        for at, n in played.seen.items():
+            found.seen[at] = found.seen.get(at, 0) + n
+        if played.findings:
+            found.failed, found.seed = played, seed
+            break
+    found.seconds = perf_counter() - began
+    return found
+
+
+def same_again(seed: int, events: int = 20) -> bool:
+    """Whether a seed makes the same trace twice."""
+    first: Any = play(drawn(seed, events))
+    return bool(first.hash == play(drawn(seed, events)).hash)

@@ -1,0 +1,110 @@
+"""Seeded courses over the real poll loop, planner, batches and replay: nothing wrong, nothing stuck, and the same each
+time. What goes wrong where a part is broken is found, and made small.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from inorder.proof.course import FAULTS, Act, Course, Do, Failing, drawn
+from inorder.proof.mutants import DropsEarly, GoesOnPastALetter, NewerIsNext, NoGuard
+from inorder.proof.shrinking import shrink
+from inorder.proof.swarm import Parts, Swarm, play, same_again, swarm
+from inorder.proof.trace import Op
+
+OUTCOMES = {"applied", "duplicate", "held", "parked", "conflict", "dead_lettered", "stale", "late", "replayed"}
+
+
+@cache
+def many() -> Swarm:
+    return swarm(range(400), events=20)
+
+
+def test_no_seed_shows_an_anomaly_and_every_world_comes_to_rest() -> None:
+    found = many()
+    assert found.failed is None, (found.seed, found.failed)
+    assert found.seeds == 400
+
+
+def test_no_large_world_shows_an_anomaly() -> None:
+    found = swarm(range(6), events=600)
+    assert found.failed is None, (found.seed, found.failed)
+
+
+def test_every_fault_was_seen_with_outcomes_that_came_after_it() -> None:
+    seen = many().seen
+    acts = {"crash", "move", "seize", "stall", "down", "cut", "pass", "replay", "die", "skip", "healing"}
+    assert {fault for fault, _ in seen} >= acts
+    missing = {
+        (fault, outcome)
+        for fault in acts
+        for outcome in ("applied", "duplicate", "held", "retries", "dead_lettered")
+        if (fault, outcome) not in seen
+    }
+    assert missing == {("healing", "retries")}, "by then handlers fail no more"
+    assert {outcome for _, outcome in seen} >= OUTCOMES
+    assert set(FAULTS) >= acts - {"healing"}
+
+
+def test_the_same_seed_makes_the_same_trace() -> None:
+    assert all(same_again(seed) for seed in range(10))
+    assert same_again(3, events=300)
+    assert play(drawn(1)).hash != play(drawn(2)).hash
+
+
+def test_a_course_is_played_again_from_its_token() -> None:
+    course = drawn(7)
+    assert Course.of(course.token()) == course
+    assert play(Course.of(course.token())).hash == play(course).hash
+
+
+def test_a_worker_that_stands_still_in_its_transaction_is_fenced() -> None:
+    acts = (
+        Act(Do.SEND, 0, "a", 1),
+        Act(Do.WORK, 0),
+        Act(Do.SEND, 0, "a", 2),
+        Act(Do.STALL, 0, version=3),
+        Act(Do.WORK, 0),
+        Act(Do.SEIZE, 1),
+        Act(Do.WORK, 1),
+        Act(Do.WORK, 1),
+    )
+    played = play(Course(acts=acts), keep=True)
+    applied = [(step.worker, step.version) for step in played.trace if step.op is Op.APPLIED]
+    assert applied == [("worker 1", 1), ("worker 2", 2)]
+    assert played.findings == []
+
+
+@pytest.mark.parametrize(
+    ("parts", "anomaly", "events"),
+    [
+        pytest.param(Parts(guard=NoGuard), "S1", 2, id="no guard: an event and its copy"),
+        pytest.param(Parts(guard=NewerIsNext), "S3", 1, id="newer is taken for next: one event that is not the first"),
+        pytest.param(Parts(planner=DropsEarly), "S4", 2, id="nothing is held: two events the wrong way round"),
+        pytest.param(Parts(planner=GoesOnPastALetter), "S12", 2, id="past a letter: it, and the one after it"),
+    ],
+)
+def test_a_failing_course_of_hundreds_of_events_is_made_small(parts: Parts, anomaly: str, events: int) -> None:
+    failed = next(
+        played
+        for played in (play(drawn(seed, 500), parts) for seed in range(60))
+        if any(one.anomaly == anomaly for one in played.findings)
+    )
+    assert failed.course.events >= 500
+
+    def fails(course: Course) -> bool:
+        return any(one.anomaly == anomaly for one in play(course, parts).findings)
+
+    shrunk = shrink(failed.course, fails, seconds=60)
+    assert fails(shrunk.course)
+    assert shrunk.course.events <= 2 * events, shrunk.course
+    assert shrunk.minimal
+
+
+def test_an_event_that_fails_once_takes_effect_all_the_same() -> None:
+    course = Course(acts=(Act(Do.SEND, 0, "a", 1), Act(Do.WORK)), failing=(Failing("a", 1, "transient", 1),))
+    played = play(course)
+    assert played.findings == []
+    assert played.seen["healing", "applied"] == 1
