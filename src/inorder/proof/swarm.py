@@ -47,7 +47,7 @@ class Played(msgspec.Struct):
 def play(course: Course, parts: Parts = INTACT, keep: bool = False) -> Played:
     """Play a course and judge it."""
     declared = subject(course.order, course.parks)
-    planner = _planner(parts, course.order, course.parks)
+    planner = planner_of(parts, course.order, course.parks)
     rules = rules_of(declared)
     rules = msgspec.structs.replace(
         rules,
@@ -77,7 +77,8 @@ def play(course: Course, parts: Parts = INTACT, keep: bool = False) -> Played:
 
 
 @cache
-def _planner(parts: Parts, order: Order, parks: bool) -> Planner:
+def planner_of(parts: Parts, order: Order, parks: bool) -> Planner:
+    """The planner of a simulated consumer."""
     made = planner_for(subject(order, parks))
     guard = parts.guard(order, made.guard.baseline)
     planner = parts.planner(guard, made.retry, made.limits, made.parks, made.classify)
