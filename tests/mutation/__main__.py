@@ -18,8 +18,10 @@ from tests.mutation.running import survives
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / ".mutation"
-QUICK = ["guard", "ranges", "frontier", "engine", "lanes", "limits", "retry", "words", "timers"]
-"""Of tests/core, in the order of their speed."""
+OWN = {"guard", "ranges", "frontier", "engine", "lanes", "limits", "retry", "words"}
+"""Modules with tests of their own in tests/core, which come first."""
+TOGETHER = ["tests/core/test_waiting_again.py", "tests/model", "tests/core/test_planner.py"]
+"""What looks at all of them at once."""
 ELSEWHERE = {
     "partitioner": ["tests/sources/test_partitioner.py"],
     "replaying": ["tests/deadletters/test_replay.py", "tests/deadletters/test_orders.py"],
@@ -70,8 +72,8 @@ def _one(path: Path, until: float, again: bool) -> int:
 
 def _lives(module: str, path: Path, flaw: Flaw) -> bool:
     last = module.rpartition(".")[2]
-    quick = [f"tests/core/test_{name}.py" for name in sorted(QUICK, key=lambda name: name != last)]
-    for tests in (quick, ["tests/core/test_planner.py"], ELSEWHERE.get(last, [])):
+    own = [f"tests/core/test_{last}.py"] if last in OWN else []
+    for tests in (own, TOGETHER, ELSEWHERE.get(last, [])):
         if tests and not survives(module, str(path), flaw.text, [str(ROOT / test) for test in tests], 120):
             return False
     return True

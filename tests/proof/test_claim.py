@@ -17,7 +17,7 @@ from inorder.proof.parts import Parts
 from inorder.proof.subjects import SubjectOracle, subject
 from inorder.proof.swarm import planner_of
 from inorder.proof.system import rules_of
-from inorder.proof.trace import Op
+from inorder.proof.trace import Op, Step
 
 RECORDED = (Op.ACCEPTED, Op.STARTED, Op.ENDED, Op.APPLIED, Op.STATE, Op.HELD, Op.RELEASED, Op.LETTER, Op.SKIPPED)
 SEEDS = range(25)
@@ -40,7 +40,11 @@ def judged(seed: int, order: Order, lanes: type[Lanes], guard: type[Guard] = Gua
     if isinstance(made, ShuffledLanes):
         made.random = Random(seed)
     planner = planner_of(Parts(guard=guard), order, True)
-    LaneWorld(declared, planner, MemoryStore("lanes"), judge.see, made, seed).play(disordered(seed))
+
+    def emit(step: Step) -> None:
+        judge.see(step)
+
+    LaneWorld(declared, planner, MemoryStore("lanes"), emit, made, seed).play(disordered(seed))
     return judge.judgement()
 
 

@@ -196,7 +196,7 @@ class Node:
         )
         self.runner = SteppedRunner(self.batches, world.clock.now, limits.poll_events)
         self.source = SimulatedSource(world.group, self.name, lambda: self.loop._engine.fences)
-        self.loop = world.parts.loop(self.source, self, self.runner, world.codec, world.clock, limits, Room(limits))  # type: ignore[arg-type]
+        self.loop = world.parts.loop(self.source, self, self.runner, world.codec, world.clock, limits, Room(limits))
         self.source.subscribe(self.loop)
         self.stalled_for = 0
         self.standing = False

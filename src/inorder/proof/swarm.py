@@ -6,9 +6,10 @@ The same seed always makes the same trace, on any machine: `same_again` says whe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import msgspec
@@ -107,7 +108,7 @@ def swarm(
     seeds: Iterable[int], events: int = 20, parts: Parts = INTACT, until: Callable[[], bool] = lambda: False
 ) -> Swarm:
     """Play seed after seed, up to the first one that shows an anomaly."""
-    found, began = Swarm(seen={}), perf_counter()
+    found, began = Swarm(seen={}), process_time()
     for seed in seeds:
         if until():
             break
@@ -120,7 +121,7 @@ def swarm(
         if played.findings:
             found.failed, found.seed = played, seed
             break
-    found.seconds = perf_counter() - began
+    found.seconds = process_time() - began
     return found
 
 
@@ -128,3 +129,24 @@ def same_again(seed: int, events: int = 20) -> bool:
     """Whether a seed makes the same trace twice."""
     first: Any = play(drawn(seed, events))
     return bool(first.hash == play(drawn(seed, events)).hash)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m inorder.proof.swarm [SEEDS] [FIRST]`: play courses, and say how fast. 1: an anomaly."""
+    seeds = int(arguments[0]) if arguments else 1_000
+    first = int(arguments[1]) if arguments[1:] else 0
+    status = 0
+    for events, count in ((20, seeds), (2_000, max(1, seeds // 100))):
+        found = swarm(range(first, first + count), events)
+        seeds_s, records_s, steps_s = (n / found.seconds for n in (found.seeds, found.events, found.steps))
+        wrong = "nothing wrong" if found.failed is None else f"seed {found.seed}: {found.failed.findings[0].why}"
+        print(
+            f"{events:>5} events a seed: {seeds_s:,.0f} seeds, {records_s:,.0f} records, {steps_s:,.0f} steps of traces "
+            f"a second of processor time; {found.seeds:,} seeds in {found.seconds:.1f} s, {wrong}"
+        )
+        status |= found.failed is not None
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
