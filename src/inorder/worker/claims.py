@@ -18,6 +18,8 @@ from inorder.errors import Fenced, Mismatch
 from inorder.ports import Clock
 from inorder.worker.keeper import Keeper
 
+MOST_KEYS = 10_000
+"""Claims that are remembered before those that are over are forgotten."""
 SPARE_S = 15.0
 """How much longer than one handler a claim lasts. It is renewed whenever something of the key is committed."""
 
@@ -32,28 +34,33 @@ class Claims:
         self._lasts_s = handler_s + SPARE_S
         self._handler_s = handler_s
         self._claimed: dict[str, Waiting] = {}
+        """As they are in the store, as far as we know."""
+        self._tried: dict[str, set[float]] = {}
+        """The due times of all claims of a key, also of those that may not have been written."""
 
     def recognise(self, entity: Entity) -> None:
         """A claim of our own, read back from the store, does not keep us from the key."""
-        claimed, waiting = self._claimed.get(entity.key), entity.waiting
-        if claimed is not None and waiting is not None and waiting.due_at == claimed.due_at:
+        waiting = entity.waiting
+        if waiting is not None and waiting.due_at in self._tried.get(entity.key, ()):
+            self._claimed[entity.key] = waiting
             entity.waiting = msgspec.structs.replace(waiting, due_at=AT_ONCE)
 
     async def take(self, entity: Entity, waits: Waiting | None, fences: Mapping[Partition, int]) -> bool:
-        """Claim an entity that waits like this in the store. False: somebody else was first."""
+        """Claim an entity that waits like this in the store. False: it was changed by somebody else meanwhile."""
         if waits is None or entity.waiting is None:
             return True
         if waits.why is Wait.REPLAY:
             waits = entity.waiting
-        claimed = self._claimed[entity.key] = self._until(waits)
+        self._prune()
+        claimed = self._until(entity.key, waits)
         changes = Changes(self._tally)
         changes.entities[entity.key] = entity
         changes.waits[entity.key] = claimed
         try:
             await self._keeper.write(changes.rows(lambda _: None, len(entity.recent)), changes, fences)
         except (Mismatch, Fenced):
-            self.give_up(entity.key)
             return False
+        self._claimed[entity.key] = claimed
         return True
 
     def holds(self, key: str) -> bool:
@@ -61,19 +68,30 @@ class Claims:
         claimed = self._claimed.get(key)
         return claimed is not None and self._clock.now() + self._handler_s < claimed.due_at
 
-    def renew(self, keys: Iterable[str], changes: Changes) -> None:
-        """Let a commit that changes claimed keys say so: their claims begin anew with it."""
+    def renew(self, keys: Iterable[str], changes: Changes) -> dict[str, Waiting]:
+        """Let a commit that changes claimed keys say so: their claims begin anew with it. To be confirmed after it."""
+        renewed: dict[str, Waiting] = {}
         for key in keys:
             claimed = self._claimed.get(key)
             if claimed is None or key not in changes.entities:
                 continue
             waits = changes.waits.get(key, claimed)
             if key not in changes.waits or (waits is not None and waits.due_at == AT_ONCE):
-                self._claimed[key] = changes.waits[key] = self._until(waits or claimed)
+                renewed[key] = changes.waits[key] = self._until(key, waits or claimed)
+        return renewed
 
-    def give_up(self, key: str) -> None:
-        """What is known of a claim is old."""
-        self._claimed.pop(key, None)
+    def confirm(self, renewed: Mapping[str, Waiting]) -> None:
+        """These are in the store."""
+        self._claimed.update(renewed)
 
-    def _until(self, waits: Waiting) -> Waiting:
-        return msgspec.structs.replace(waits, due_at=self._clock.now() + self._lasts_s)
+    def _until(self, key: str, waits: Waiting) -> Waiting:
+        due_at = self._clock.now() + self._lasts_s
+        self._tried.setdefault(key, set()).add(due_at)
+        return msgspec.structs.replace(waits, due_at=due_at)
+
+    def _prune(self) -> None:
+        """Forget claims that are long over."""
+        if len(self._tried) > MOST_KEYS:
+            now = self._clock.now()
+            self._tried = {key: times for key, times in self._tried.items() if max(times) > now}
+            self._claimed = {key: claimed for key, claimed in self._claimed.items() if key in self._tried}

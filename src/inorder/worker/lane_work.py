@@ -374,9 +374,10 @@ class LaneWork:
             epoch = self._epoch
             if self._claims is not None and not await self._claims.take(entity, waits, self._fences):
                 if epoch == self._epoch:
-                    log.info("key %s is woken by another worker", key)
+                    # Woken by another worker, or it got another event: what the store says now decides.
                     self._draining.pop(key, None)
                     self._cache.drop([key])
+                    self._note_waits({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)})
                 continue
             rows = await self._keeper.held(key, HELD_AT_ONCE)
             if epoch != self._epoch:
@@ -413,8 +414,7 @@ class LaneWork:
         group = self._groups.take()
         fences = self._groups.fences(group)
         waits = dict(group.changes.waits)
-        if self._claims is not None:
-            self._claims.renew(self._draining, group.changes)
+        renewed = self._claims.renew(self._draining, group.changes) if self._claims else {}
         rows = group.changes.rows(lambda entity: None, self._planner.guard.remembered)
         try:
             await self._keeper.write(rows, group.changes, fences)
@@ -431,6 +431,8 @@ class LaneWork:
             self._trying = {}
             if self._planner.room is not None:
                 self._planner.room.written(group.changes)
+            if self._claims is not None:
+                self._claims.confirm(renewed)
             self._note_waits(waits)
             settled = self._groups.settle(group)
             if settled:
