@@ -95,6 +95,12 @@ class TestQueue:
         answer = self.client.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, **more)
         return [message["Body"] for message in answer.get("Messages", [])]
 
+    def delete(self, messages: Iterable[Any]) -> None:
+        """Delete what was received."""
+        entries = [{"Id": m["MessageId"], "ReceiptHandle": m["ReceiptHandle"]} for m in messages]
+        if entries:
+            self.client.delete_message_batch(QueueUrl=self.url, Entries=entries)  # type: ignore[arg-type]
+
     def counts(self) -> tuple[int, int]:
         """Messages that are visible, and those that somebody has."""
         found: Any = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["All"])["Attributes"]

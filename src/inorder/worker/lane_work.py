@@ -38,6 +38,8 @@ log = logging.getLogger("inorder.worker")
 CONFIRM_EVERY_S = 1.0
 """A worker that has not heard from the store for so long asks it whether its partitions are still its own before it
 starts another handler: a process that was stopped and goes on must not repeat what its successor has done."""
+CLAIM_AGAIN_S = 0.02
+"""When to try again to claim a key while something is being committed."""
 LOOK_AGAIN_S = 0.5
 """When to look again at a key that is said to be due, and has something running."""
 
@@ -360,25 +362,31 @@ class LaneWork:
         await self._entities(keys)
         now = self._clock.now()
         found, _ = self._cache.find(set(keys))
-        for key in keys:
+        begun_in = self._epoch
+        for at, key in enumerate(keys):
+            if self._epoch != begun_in:
+                # What was found is old by now.
+                for left in keys[at:]:
+                    self._draining.pop(left, None)
+                self._note_waits({left: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE) for left in keys[at:]})
+                return
             self._draining.pop(key, None)
             entity = found.get(key)
             if entity is None:
                 continue
             if self._claims is not None:
+                if not self._idle([key]):
+                    # A claim is written by itself, and never over what is not written yet.
+                    self._note_waits({key: Waiting(Wait.GAP, 0, 0.0, due_at=now + CLAIM_AGAIN_S)})
+                    continue
                 self._claims.recognise(entity)
             waits = entity.waiting
             if not self._planner.wake(entity, self._groups.now.changes, now):
                 continue
             self._draining[key] = 0
-            epoch = self._epoch
-            if self._claims is not None and not await self._claims.take(entity, waits, self._fences):
-                if epoch == self._epoch:
-                    # Woken by another worker, or it got another event: what the store says now decides.
-                    self._draining.pop(key, None)
-                    self._cache.drop([key])
-                    self._note_waits({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)})
+            if self._claims is not None and not await self._claim(entity, waits):
                 continue
+            epoch = self._epoch
             rows = await self._keeper.held(key, HELD_AT_ONCE)
             if epoch != self._epoch:
                 continue
@@ -389,6 +397,26 @@ class LaneWork:
             for event in events:
                 self._lanes.add(event)
         self.go()
+
+    async def _claim(self, entity: Entity, waits: Waiting | None) -> bool:
+        """Make sure that no other worker of the queue wakes this key. Nothing else is committed meanwhile."""
+        assert self._claims is not None
+        key, epoch = entity.key, self._epoch
+        if key in self._groups.now.changes.entities:
+            # What woke it (a replay that died) is to be written first. Then it is rung for again.
+            self._draining.pop(key, None)
+            return False
+        self._committing = True
+        try:
+            taken = await self._claims.take(entity, waits, self._fences)
+        finally:
+            self._committing = False
+            self._commits += 1
+        if not taken:
+            # Woken by another worker, or it got another event: what the store says now decides.
+            self._shared_until = self._clock.now() + SHARED_S
+            self._decide_again(Group(Changes(self._tally)), {})
+        return taken and epoch == self._epoch
 
     def _forget_changed(self, due: list[str]) -> None:
         """Read anew what somebody else has set going, but not yet where we are at work: what we know may be newer."""
