@@ -36,6 +36,7 @@ _OUTBOXES = {
 _SOURCE_FACTS = {
     "embedded": ("inorder.doctor.embedded_facts", "EmbeddedFacts"),
     "kafka": ("inorder.doctor.kafka_facts", "KafkaFacts"),
+    "sqs": ("inorder.doctor.sqs_facts", "SqsFacts"),
 }
 _STORE_FACTS = {
     "sqlite": ("inorder.doctor.sqlite_facts", "SqliteFacts"),

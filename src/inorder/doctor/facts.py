@@ -52,6 +52,19 @@ class Group(msgspec.Struct, frozen=True):
     """Records of each partition that expired before the group had committed them."""
 
 
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue as its service has it, and what a handler needs of it."""
+
+    name: str
+    attributes: dict[str, str]
+    """Those that the service tells; an emulator may leave some out."""
+    visibility_s: float
+    max_receives: int | None
+    """After so many receives the service moves a message to its dead-letter queue; None: never."""
+    dead_letter_retention_s: float | None
+    handler_s: float
+
+
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker would read. `options` are librdkafka's, as inorder sets them for this URL."""
 
@@ -90,6 +103,7 @@ class Facts(msgspec.Struct, kw_only=True):
     topic: Topic | None = None
     sample: Sample | None = None
     group: Group | None = None
+    queue: Queue | None = None
     consumer: Consumer | None = None
     store: Store | None = None
     producer: Producer | None = None

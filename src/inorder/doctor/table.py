@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from inorder.doctor import checks
+from inorder.doctor import checks, queue_checks
 
 RUNBOOK = "docs/runbook.md"
 
@@ -149,6 +149,51 @@ TABLE = (
         checks.offset_reset,
         "partitions without a committed offset, such as new ones, are begun at their end: first events are skipped",
         "leave auto.offset.reset out of the URL: inorder begins with the earliest record",
+    ),
+    Check(
+        "queue-fifo",
+        queue_checks.queue_fifo,
+        "a standard queue delivers in any order, and gives one entity's events to several workers at once",
+        "create a FIFO queue, whose name ends with .fifo; a queue cannot be changed into one",
+    ),
+    Check(
+        "queue-visibility",
+        queue_checks.queue_visibility,
+        "a worker that misses one extension loses its messages while its handler runs, and another begins with them",
+        "set VisibilityTimeout above the consumer's handler_s, or visibility_s= in the URL; what is done is deleted at "
+        "once",
+    ),
+    Check(
+        "queue-redrive",
+        queue_checks.queue_redrive,
+        "a run that is received again counts for all of its messages: events that were never tried are moved away, and "
+        "later versions of their keys are not",
+        "set maxReceiveCount to 1000 or leave RedrivePolicy out: inorder keeps dead letters itself, one event each",
+    ),
+    Check(
+        "queue-retention",
+        queue_checks.queue_retention,
+        "events that expire before they are read leave a gap that never fills; nothing can be sent again after a fix",
+        "set MessageRetentionPeriod=1209600 on the queue and on its dead-letter queue, which is the most there is",
+    ),
+    Check(
+        "queue-deduplication-scope",
+        queue_checks.queue_deduplication_scope,
+        "an event whose id was used for another key in the last five minutes is swallowed, and its key has a gap",
+        "set DeduplicationScope=messageGroup and FifoThroughputLimit=perMessageGroupId, unless ids are unique over all "
+        "keys",
+    ),
+    Check(
+        "queue-content-deduplication",
+        queue_checks.queue_content_deduplication,
+        "a producer that leaves the id out has an event swallowed that says the same as one of the last five minutes",
+        "set ContentBasedDeduplication=false, and send with inorder.Producer, whose deduplication id is the event's",
+    ),
+    Check(
+        "queue-throughput",
+        queue_checks.queue_throughput,
+        "requests beyond the limit are refused, and a producer that gives up leaves a gap",
+        "set FifoThroughputLimit=perMessageGroupId with DeduplicationScope=messageGroup, and send in batches of ten",
     ),
     Check(
         "clock-skew-producers",
