@@ -13,6 +13,7 @@ from inorder.lab.results import Plot, Request, Result, Table, Verdict
 EXPERIMENTS = {
     "concurrency": "Many entities at once, each in order, although its events arrive out of order.",
     "duplicates": "Events are sent twice, handed out twice and tried twice: the naive consumer applies them twice.",
+    "ablation": "Each mechanism is taken away in turn, against each class of disorder: which entities end wrong?",
 }
 """Name to what it shows. The module has the name."""
 
