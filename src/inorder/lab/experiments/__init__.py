@@ -14,6 +14,7 @@ EXPERIMENTS = {
     "concurrency": "Many entities at once, each in order, although its events arrive out of order.",
     "duplicates": "Events are sent twice, handed out twice and tried twice: the naive consumer applies them twice.",
     "ablation": "Each mechanism is taken away in turn, against each class of disorder: which entities end wrong?",
+    "guards": "Which guard is safe for which operation? Every small history, arriving in every order, decides.",
 }
 """Name to what it shows. The module has the name."""
 
