@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from inorder import UsageError
-from inorder.core.guard import Guard
+from inorder.core.entity import Entity
+from inorder.core.event import Event
+from inorder.core.guard import Decision, Guard
 from inorder.core.order import Order
-from inorder.lab.experiments import EXPERIMENTS, run
+from inorder.lab.experiments import EXPERIMENTS, guards, run
 from inorder.lab.results import Request, Result
 from inorder.worker import assemble
 from tests.services import KafkaCluster
@@ -39,11 +41,23 @@ def test_its_claims_hold_on_kafka(name: str, kafka: KafkaCluster) -> None:
     [
         ("concurrency", "every entity's events take effect exactly once, in the order of their versions"),
         ("duplicates", "under strict order every event takes effect once"),
+        ("dlq", "after its replay, beside live traffic, every account has all its events once and in order"),
+        ("repartition", "inorder ends right each time, every event being the next one of its account"),
     ],
 )
 def test_without_the_guard_a_claim_fails(name: str, claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assemble, "Guard", lambda order, baseline: Guard(Order.UNGUARDED, baseline))
     assert claim in failed(run(name, Request(seed=7, small=True)))
+
+
+def test_a_guard_that_takes_newer_for_next_is_not_safe_for_what_strict_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Newer(Guard):
+        def decide(self, entity: Entity, event: Event) -> Decision:
+            found = super().decide(entity, event)
+            return Decision.APPLY if found is Decision.HOLD else found
+
+    monkeypatch.setattr(guards, "Guard", Newer)
+    assert "strict is safe for all of these operations" in failed(run("guards", Request(seed=7, small=True)))
 
 
 def test_a_broker_that_is_not_given_is_asked_for() -> None:

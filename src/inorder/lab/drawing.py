@@ -27,6 +27,8 @@ TONES = {
 }
 """Colours that people who see few of them tell apart as well (Okabe and Ito's)."""
 TICKS = 6
+HEADROOM = 0.1
+"""Of the height, for words above the curves."""
 
 
 class _Axis:
@@ -70,7 +72,10 @@ def svg(plot: Plot) -> str:
     if plot.lanes:
         up = _Axis(-MORE, len(plot.lanes) - MORE, TOP, high - BOTTOM)
     else:
-        up = _Axis(*_range(ys, plot.logarithmic), high - BOTTOM, TOP, plot.logarithmic)
+        low, top = _range(ys, plot.logarithmic)
+        if any(isinstance(mark, Moments) for mark in plot.marks) and not plot.logarithmic:
+            top += HEADROOM * (top - low)
+        up = _Axis(low, top, high - BOTTOM, TOP, plot.logarithmic)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {high}" width="{WIDE}" height="{high}" '
         'font-family="system-ui, sans-serif" font-size="12" fill="#222222">',

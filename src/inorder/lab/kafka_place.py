@@ -65,7 +65,7 @@ class KafkaPlace:
             self._producer.produce(
                 self._topic,
                 one.value,
-                one.route.encode(),
+                one.route.encode() if one.route else None,
                 -1 if one.partition is None else one.partition,
                 on_delivery=delivered(number),
             )

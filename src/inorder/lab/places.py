@@ -24,9 +24,12 @@ TOPIC = "lab"
 
 
 class Put(NamedTuple):
-    """One record. `route` is what the broker keeps in order: Kafka's record key, the message group of SQS."""
+    """One record. `route` is what the broker keeps in order: Kafka's record key, the message group of SQS.
 
-    route: str
+    None: it has no key, and goes anywhere.
+    """
+
+    route: str | None
     value: bytes
     partition: int | None = None
     """Into this partition, whatever the route says."""
@@ -66,7 +69,9 @@ class EmbeddedPlace:
 
     def put(self, records: Sequence[Put]) -> list[tuple[int, int]]:
         """See `Place`."""
-        messages = [Message(one.route.encode(), one.value, partition=one.partition) for one in records]
+        messages = [
+            Message(one.route.encode() if one.route else None, one.value, partition=one.partition) for one in records
+        ]
         return self._broker.append_many(TOPIC, messages)
 
     def grow(self, partitions: int) -> None:

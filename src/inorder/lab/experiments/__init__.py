@@ -15,6 +15,8 @@ EXPERIMENTS = {
     "duplicates": "Events are sent twice, handed out twice and tried twice: the naive consumer applies them twice.",
     "ablation": "Each mechanism is taken away in turn, against each class of disorder: which entities end wrong?",
     "guards": "Which guard is safe for which operation? Every small history, arriving in every order, decides.",
+    "dlq": "An event fails, live traffic goes on, the dead letter is replayed: what that can break, and how not.",
+    "repartition": "A topic grows under load, and the key is chosen well or badly: the disorder, and what it costs.",
 }
 """Name to what it shows. The module has the name."""
 
