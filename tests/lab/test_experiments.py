@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from inorder import UsageError
 from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.guard import Decision, Guard
+from inorder.core.limits import Limits
 from inorder.core.order import Order
+from inorder.core.planner import Planner
+from inorder.core.retry import ErrorClass, Retry
 from inorder.lab.experiments import EXPERIMENTS, guards, run
 from inorder.lab.results import Request, Result
 from inorder.worker import assemble
 from tests.services import KafkaCluster
 
+Classify = Callable[[BaseException], ErrorClass]
 ON_KAFKA = ("concurrency", "duplicates")
 
 
@@ -41,13 +47,22 @@ def test_its_claims_hold_on_kafka(name: str, kafka: KafkaCluster) -> None:
     [
         ("concurrency", "every entity's events take effect exactly once, in the order of their versions"),
         ("duplicates", "under strict order every event takes effect once"),
-        ("dlq", "after its replay, beside live traffic, every account has all its events once and in order"),
         ("repartition", "inorder ends right each time, every event being the next one of its account"),
     ],
 )
 def test_without_the_guard_a_claim_fails(name: str, claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assemble, "Guard", lambda order, baseline: Guard(Order.UNGUARDED, baseline))
     assert claim in failed(run(name, Request(seed=7, small=True)))
+
+
+def test_without_guard_and_parking_a_replay_is_out_of_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(guard: Guard, retry: Retry, limits: Limits, parks: bool, classify: Classify) -> Planner:
+        return Planner(Guard(Order.UNGUARDED), retry, limits, False, classify)
+
+    monkeypatch.setattr(assemble, "Planner", careless)
+    claims = failed(run("dlq", Request(seed=7, small=True)))
+    assert "after its replay, beside live traffic, every account has all its events once and in order" in claims
+    assert "inorder parks the accounts with a letter, and what comes behind it waits" in claims
 
 
 def test_a_guard_that_takes_newer_for_next_is_not_safe_for_what_strict_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,12 +35,16 @@ WAKES = 10_000
 
 
 class Time:
-    """Stands still: what is due is due at once or never."""
+    """Seconds since the stage was set up: what is due is due at once, or long after the end."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
 
     def now(self) -> float:
-        return 0.0
+        return time.monotonic() - self._began
 
-    def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float) -> None:
+        raise NotImplementedError("nothing on a stage waits")
 
 
 class Direct(Keeper):
@@ -65,6 +69,7 @@ class Member:
         self._codec = JsonCodec(declared)
         self._loop = loop
         self._gone = gone
+        self._clock = Time()
         self._fences: dict[Partition, int] = {}
         self._chance = random.Random(number)
         opened = open_store(store, declared.name)
@@ -78,9 +83,9 @@ class Member:
         self._lanes: LaneWork | None = None
         self.failure: BaseException | None = None
         if declared.kind is Kind.FOLD:
-            self._batches = Batches(planner, FoldEffect(declared), self._codec, self._store, tally, Time())
+            self._batches = Batches(planner, FoldEffect(declared), self._codec, self._store, tally, self._clock)
         else:
-            self._lanes = LaneWork(declared, 64, planner, self._codec, self._store, tally, Time(), None)
+            self._lanes = LaneWork(declared, 64, planner, self._codec, self._store, tally, self._clock, None)
             self._lanes._keeper = Direct(self._store)
             if Mechanism.LANE in gone:
                 self._lanes._lanes = Crossing()
@@ -137,7 +142,7 @@ class Member:
 
     def _wake(self, batches: Batches) -> None:
         for _ in range(WAKES):
-            due = batches.timers.take(0.0)
+            due = batches.timers.take(self._clock.now())
             if not due:
                 return
             batches.run(Job(), due, self._fences)

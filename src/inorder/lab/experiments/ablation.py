@@ -133,6 +133,8 @@ _NOTES = {
     SNAPSHOTS: "Under `latest` two events of one key may be let through at once. What keeps their effects elsewhere in "
     "order is the key's one partition and its lane; while a key lies in two partitions, nothing does.",
 }
+MEMBERS = 4
+"""Two that work, their successor, and one that tidies up."""
 PARTITIONS = 4
 GROWN = 7
 LIMITS = inorder.Limits(gap_s=600)
@@ -161,7 +163,7 @@ class Run:
         self._service = Service()
         self._frozen = asyncio.Event()
         self._standing = 0
-        self._stage = Stage(folder, self._consumer, gone, 3)
+        self._stage = Stage(folder, self._consumer, gone, MEMBERS)
         self._logs: list[list[Entry]] = [[] for _ in range(GROWN)]
         self._places = [0] * GROWN
         self._owners = [number % 2 for number in range(GROWN)]
@@ -176,8 +178,8 @@ class Run:
             self._play()
             with closing(open_store(stage.store, NAME)) as look:
                 # Everything that waits is looked at once more, by somebody who reads it all anew.
-                stage.members[2].take_over(range(GROWN))
-                stage.members[2].wake_all(self._names)
+                stage.members[-1].take_over(range(GROWN))
+                stage.members[-1].wake_all(self._names)
                 stage.settle()
                 states = {key: state for key, _, state in look.states()}
                 early = look.counts().get("early", 0)
