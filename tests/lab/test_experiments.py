@@ -17,7 +17,7 @@ from inorder.core.retry import ErrorClass, Retry
 from inorder.lab.experiments import EXPERIMENTS, guards, run
 from inorder.lab.results import Request, Result
 from inorder.worker import assemble
-from tests.services import KafkaCluster
+from tests.services import ElasticMQ, KafkaCluster
 
 Classify = Callable[[BaseException], ErrorClass]
 ON_KAFKA = ("concurrency", "duplicates")
@@ -35,6 +35,15 @@ def test_its_claims_hold(name: str) -> None:
     assert found.tables
 
 
+def test_its_claims_hold_on_sqs(sqs: ElasticMQ) -> None:
+    assert failed(run("concurrency", Request(seed=7, small=True, broker="sqs", sqs=sqs.endpoint))) == []
+
+
+def test_a_broker_on_which_it_does_not_run_is_refused() -> None:
+    with pytest.raises(UsageError, match="guards runs on embedded: leave out --broker kafka"):
+        run("guards", Request(broker="kafka", kafka="127.0.0.1:1"))
+
+
 @pytest.mark.parametrize("name", ON_KAFKA)
 def test_its_claims_hold_on_kafka(name: str, kafka: KafkaCluster) -> None:
     found = run(name, Request(seed=7, small=True, broker="kafka", kafka=kafka.bootstrap))
@@ -45,7 +54,7 @@ def test_its_claims_hold_on_kafka(name: str, kafka: KafkaCluster) -> None:
 @pytest.mark.parametrize(
     ("name", "claim"),
     [
-        ("concurrency", "every entity's events take effect exactly once, in the order of their versions"),
+        ("concurrency", "every entity's events take effect in the order of their versions"),
         ("duplicates", "under strict order every event takes effect once"),
         ("repartition", "inorder ends right each time, every event being the next one of its account"),
     ],

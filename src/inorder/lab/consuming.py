@@ -18,7 +18,7 @@ from inorder.declaration import declaration_of
 from inorder.errors import InorderError
 from inorder.lab.places import Place
 from inorder.lab.runlog import now
-from inorder.ports import Listener, Source, Store
+from inorder.ports import Listener, Queue, Source, Store
 from inorder.wiring import open_lag, open_source, open_store
 from inorder.worker.assemble import Assembled
 from inorder.worker.settings import Settings
@@ -143,6 +143,26 @@ class Tapped:
         self.owned.difference_update(partitions)
 
 
+class TappedQueue(Tapped):
+    """A queue, which is settled one by one."""
+
+    def __init__(self, source: Queue, worker: str, notes: Notes) -> None:
+        super().__init__(source, worker, notes)
+        self._queue = source
+
+    def settle(self, deliveries: Sequence[int]) -> None:
+        if not self._notes.forgetful:
+            self._queue.settle(deliveries)
+
+    def forget(self, deliveries: Sequence[int]) -> None:
+        self._queue.forget(deliveries)
+
+
+def tapped(source: Source, worker: str, notes: Notes) -> Tapped:
+    """A source, seen through."""
+    return TappedQueue(source, worker, notes) if isinstance(source, Queue) else Tapped(source, worker, notes)
+
+
 class Member(Protocol):
     """What works through a source until it is stopped."""
 
@@ -224,7 +244,7 @@ class Group:
         self._taps: list[Tapped] = []
         self._members: list[Member] = []
         for number in range(1, size + 1):
-            tap = Tapped(open_source(place.url(), name), str(number), notes)
+            tap = tapped(open_source(place.url(), name), str(number), notes)
             self._taps.append(tap)
             self._members.append(make(tap, str(number)))
         self._threads = [threading.Thread(target=self._run, args=(one,), daemon=True) for one in self._members]

@@ -106,17 +106,31 @@ def place(request: Request, folder: Path, partitions: int) -> Iterator[Place]:
 
 def _open(request: Request, folder: Path, partitions: int) -> Place:
     if request.broker == "kafka":
-        if request.kafka is None:
-            raise UsageError("on Kafka the lab needs a broker to make topics on: add --kafka HOST:PORT")
-        return _kafka(request.kafka, partitions)
+        return kafka_place(request.kafka, partitions)
+    if request.broker == "sqs":
+        return sqs_place(request.sqs)
     if request.broker != "embedded":
         raise UsageError(f"there is no broker {request.broker!r}: write one of {', '.join(BROKERS)}")
     return EmbeddedPlace(folder, partitions)
 
 
-def _kafka(bootstrap: str, partitions: int) -> Place:
+def kafka_place(bootstrap: str | None, partitions: int) -> Place:
+    """A topic of a Kafka."""
+    if bootstrap is None:
+        raise UsageError("this needs a Kafka to make topics on: add --kafka HOST:PORT")
     try:
         from inorder.lab.kafka_place import KafkaPlace
     except ModuleNotFoundError:
         raise UsageError("confluent_kafka is not installed: pip install 'inorder[kafka]'") from None
     return KafkaPlace(bootstrap, partitions)
+
+
+def sqs_place(endpoint: str | None) -> Place:
+    """A queue of an SQS."""
+    if endpoint is None:
+        raise UsageError("this needs an SQS to make queues on: add --sqs http://HOST:PORT")
+    try:
+        from inorder.lab.sqs_place import SqsPlace
+    except ModuleNotFoundError:
+        raise UsageError("boto3 is not installed: pip install 'inorder[sqs]'") from None
+    return SqsPlace(endpoint)

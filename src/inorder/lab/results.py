@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import msgspec
 
-from inorder.errors import UsageError
-
 Cell = str | int | float
 Point = tuple[float, float]
 
@@ -98,11 +96,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     sqs: str | None = None
     """The endpoint of an SQS, for `broker` "sqs"."""
     small: bool = False
-
-    def only(self, *brokers: str) -> None:
-        """Raises `UsageError` when the experiment does not run on this broker."""
-        if self.broker not in brokers:
-            raise UsageError(f"this experiment runs on {' and '.join(brokers)}: leave out --broker {self.broker}")
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

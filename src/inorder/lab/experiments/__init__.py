@@ -8,6 +8,7 @@ from importlib import import_module
 import msgspec
 
 from inorder import __version__
+from inorder.errors import UsageError
 from inorder.lab.results import Plot, Request, Result, Table, Verdict
 
 EXPERIMENTS = {
@@ -20,9 +21,21 @@ EXPERIMENTS = {
 }
 """Name to what it shows. The module has the name."""
 
+ON = {
+    "concurrency": ("embedded", "kafka", "sqs"),
+    "duplicates": ("embedded", "kafka"),
+    "ablation": ("embedded",),
+    "guards": ("embedded",),
+    "dlq": ("embedded", "kafka"),
+    "repartition": ("embedded", "kafka"),
+}
+"""Name to the brokers that it runs on. Where several consumers read the same events, a queue will not do."""
+
 
 def run(name: str, request: Request) -> Result:
     """Run one experiment."""
+    if request.broker not in ON[name]:
+        raise UsageError(f"{name} runs on {' and '.join(ON[name])}: leave out --broker {request.broker}")
     began = time.monotonic()
     found: Result = import_module(f"{__name__}.{name}").run(request)
     return msgspec.structs.replace(found, elapsed_s=round(time.monotonic() - began, 1))

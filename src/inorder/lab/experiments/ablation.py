@@ -93,7 +93,6 @@ NOTHING: frozenset[Mechanism] = frozenset()
 
 def run(request: Request) -> Result:
     """See `EXPERIMENTS`."""
-    request.only("embedded")
     entities = 12 if request.small else 16
     tables = []
     found: dict[str, dict[tuple[Mechanism | None, Trouble], Ending]] = {}

@@ -65,7 +65,7 @@ def run(request: Request) -> Result:
         Group(NAME, where, WORKERS, notes, _member(folder, notes, ran)) as group,
     ):
         _send(where, arriving)
-        group.until("every event has taken effect", lambda: len(ran) >= len(arriving))
+        group.until("every event has taken effect", lambda: len({one.entry.id for one in ran}) == len(arriving))
         group.settled()
     return _result(request, arriving, notes, sorted(ran, key=lambda one: one.began))
 
@@ -118,7 +118,8 @@ def _result(request: Request, arriving: list[Entry], notes: Notes, ran: list[Ran
         came[entry.account].append((1000 * (arrival.at - began), entry.version))
     early = {name: _inversions(version for _, version in found) for name, found in came.items()}
     late = sum(_inversions(one.entry.version for one in found) for found in effects.values())
-    in_order = sum([one.entry.version for one in found] == list(range(1, EACH + 1)) for found in effects.values())
+    firsts = {name: list(dict.fromkeys(one.entry.version for one in found)) for name, found in effects.items()}
+    in_order = sum(versions == list(range(1, EACH + 1)) for versions in firsts.values())
     together = max(_peak((one.began, one.ended) for one in found) for found in effects.values())
     at_once = _peak((one.began, one.ended) for one in ran)
     worked_s = sum(one.ended - one.began for one in ran)
@@ -134,6 +135,10 @@ def _result(request: Request, arriving: list[Entry], notes: Notes, ran: list[Ran
             ["consumers (each with its own source and store)", WORKERS],
             ["events that arrived behind a later one of their entity", sum(early.values())],
             ["events that took effect behind a later one of their entity", late],
+            [
+                "handlers called again for an event, which may happen where the effect is elsewhere",
+                len(ran) - len(arriving),
+            ],
             ["events held in the store until their turn", sum(one.outcome == "held" for one in notes.decided)],
             ["most handlers running at one moment", at_once],
             ["most handlers of one entity running at one moment", together],
@@ -142,13 +147,13 @@ def _result(request: Request, arriving: list[Entry], notes: Notes, ran: list[Ran
         ],
     )
     setting = (
-        f"{WORKERS} consumers with {CONCURRENCY} handlers each on {PARTITIONS} partitions; a handler waits "
+        f"{WORKERS} consumers with {CONCURRENCY} handlers each on {_spread(request)}; a handler waits "
         f"{1000 * WORK_S[0]:.0f} to {1000 * WORK_S[1]:.0f} ms, as one that calls a service does."
     )
     verdicts = [
         Verdict(
-            claim="every entity's events take effect exactly once, in the order of their versions",
-            holds=in_order == len(effects) == len(early),
+            claim="every entity's events take effect in the order of their versions",
+            holds=in_order == len(effects) == len(early) and not late,
             shown=f"{in_order} of {len(early)} entities",
         ),
         Verdict(
@@ -161,6 +166,10 @@ def _result(request: Request, arriving: list[Entry], notes: Notes, ran: list[Ran
     ]
     plots = [_timeline(shown, came[shown], effects[shown], began), _gantt(ran, began)]
     return result(NAME, request, setting, [table], plots, verdicts)
+
+
+def _spread(request: Request) -> str:
+    return "one queue" if request.broker == "sqs" else f"{PARTITIONS} partitions"
 
 
 def _timeline(name: str, came: list[tuple[float, int]], effects: list[Ran], began: float) -> Plot:

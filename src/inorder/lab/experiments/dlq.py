@@ -69,7 +69,6 @@ class Replayed(NamedTuple):
 
 def run(request: Request) -> Result:
     """See `EXPERIMENTS`."""
-    request.only("embedded", "kafka")
     stream = entries(request.seed, *((160, 12) if request.small else (600, 24)))
     bug = Bug(_poison(request.seed, stream))
     half = int(BEFORE_REPLAY * len(stream))

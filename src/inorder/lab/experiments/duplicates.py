@@ -84,7 +84,6 @@ class Found(NamedTuple):
 
 def run(request: Request) -> Result:
     """See `EXPERIMENTS`."""
-    request.only("embedded", "kafka")
     stream = entries(request.seed, *((200, 8) if request.small else (600, 30)))
     sent = _sent(request.seed, stream)
     failing = set(random.Random(f"{request.seed}:failing").sample([e.id for e in stream], int(len(stream) * FAILING)))
