@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from inorder.lab import report  # noqa: E402
-from inorder.lab.experiments import EXPERIMENTS, ON, run  # noqa: E402
+from inorder.lab.experiments import EXPERIMENTS, NEEDS, ON, run  # noqa: E402
 from inorder.lab.results import Request, Result  # noqa: E402
 
 PAGE = ROOT / "docs" / "write-up.md"
@@ -77,8 +77,9 @@ def main(arguments: list[str]) -> int:
 def _results(asked: list[str]) -> list[tuple[str, Result]]:
     from tests.services import ElasticMQ, KafkaCluster
 
-    brokers = {runs()[name][1] for name in asked}
-    needs = {broker for name in asked for broker in NEEDS.get(runs()[name][0], ())} | brokers
+    needs = {runs()[name][1] for name in asked}
+    if NEEDS & set(asked):
+        needs |= {"kafka", "sqs"}
     found = []
     with ExitStack() as stack:
         kafka = stack.enter_context(KafkaCluster.from_environment()).bootstrap if "kafka" in needs else None
@@ -90,10 +91,6 @@ def _results(asked: list[str]) -> list[tuple[str, Result]]:
             print(f"{name}: {'holds' if result.holds else 'DOES NOT HOLD'}, {result.elapsed_s:.1f} s", flush=True)
             found.append((name, result))
     return found
-
-
-NEEDS = {"brokers": ("kafka", "sqs"), "ceiling": ("kafka", "sqs")}
-"""Experiments that compare brokers need them all."""
 
 
 if __name__ == "__main__":

@@ -235,16 +235,19 @@ Make = Callable[[Tapped, str], Member]
 
 
 class Group:
-    """`with Group("inorder", place, 3, notes, make) as group:` the members work until the block ends."""
+    """`with Group("inorder", place, 3, notes, make) as group:` the members work until the block ends.
 
-    def __init__(self, name: str, place: Place, size: int, notes: Notes, make: Make) -> None:
+    They read from `url`, where it is not the place's own.
+    """
+
+    def __init__(self, name: str, place: Place, size: int, notes: Notes, make: Make, url: str | None = None) -> None:
         self._name = name
         self._place = place
         self._error: BaseException | None = None
         self._taps: list[Tapped] = []
         self._members: list[Member] = []
         for number in range(1, size + 1):
-            tap = tapped(open_source(place.url(), name), str(number), notes)
+            tap = tapped(open_source(url or place.url(), name), str(number), notes)
             self._taps.append(tap)
             self._members.append(make(tap, str(number)))
         self._threads = [threading.Thread(target=self._run, args=(one,), daemon=True) for one in self._members]

@@ -125,12 +125,12 @@ def kafka_place(bootstrap: str | None, partitions: int) -> Place:
     return KafkaPlace(bootstrap, partitions)
 
 
-def sqs_place(endpoint: str | None) -> Place:
-    """A queue of an SQS."""
+def sqs_place(endpoint: str | None, through: str | None = None) -> Place:
+    """A queue of an SQS. Consumers go `through` another address, if one is given."""
     if endpoint is None:
         raise UsageError("this needs an SQS to make queues on: add --sqs http://HOST:PORT")
     try:
         from inorder.lab.sqs_place import SqsPlace
     except ModuleNotFoundError:
         raise UsageError("boto3 is not installed: pip install 'inorder[sqs]'") from None
-    return SqsPlace(endpoint)
+    return SqsPlace(endpoint, through)

@@ -54,7 +54,9 @@ def stamp(result: Result) -> str:
     """What made it."""
     command = f"inorder lab {result.experiment} --seed {result.seed}"
     broker = "" if result.broker == "embedded" else f" --broker {result.broker}"
-    return f"inorder {result.version}, seed {result.seed}, {result.elapsed_s:.1f} s: `{command}{broker}`"
+    return (
+        f"inorder {result.version}, seed {result.seed}, {result.elapsed_s:.1f} s: `{command}{broker}{result.options}`"
+    )
 
 
 def _table(table: Table) -> Iterator[str]:

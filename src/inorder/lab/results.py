@@ -108,6 +108,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     setting: str
     """In one sentence, what was run."""
+    options: str = ""
+    """What else the command needs."""
     tables: list[Table]
     plots: list[Plot]
     verdicts: list[Verdict]

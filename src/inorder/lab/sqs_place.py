@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -30,9 +31,11 @@ class SqsPlace:
         """Where consumers connect."""
         self._location = Location(f"inorder-lab-{uuid.uuid4().hex[:12]}.fifo", endpoint=endpoint)
         self._client = contact.connect(self._location, 4)
-        attributes = {"FifoQueue": "true", "VisibilityTimeout": str(VISIBILITY_S)}
         with contact.telling(self._location):
-            made = self._client.create_queue(QueueName=self._location.queue, Attributes=attributes)
+            made = self._client.create_queue(
+                QueueName=self._location.queue,
+                Attributes={"FifoQueue": "true", "VisibilityTimeout": str(VISIBILITY_S)},
+            )
         self._queue = made["QueueUrl"]
 
     def url(self) -> str:
@@ -66,6 +69,29 @@ class SqsPlace:
         with suppress(BotoCoreError, ClientError):
             self._client.delete_queue(QueueUrl=self._queue)
         self._client.close()
+
+
+def round_trips(endpoint: str, through: str, times: int = 5) -> tuple[float, float]:
+    """How long a receive of ten messages takes over `through`, and how long their deletion: the shortest of some."""
+    place = SqsPlace(endpoint)
+    client = contact.connect(Location(place._location.queue, endpoint=through), 1)
+    receives, deletions = [], []
+    try:
+        for number in range(times):
+            place.put([Put(f"{number}-{one}", b"x" * 60) for one in range(MOST_IN_BATCH)])
+            began = time.perf_counter()
+            found = client.receive_message(QueueUrl=place._queue, MaxNumberOfMessages=MOST_IN_BATCH)["Messages"]
+            received = time.perf_counter()
+            client.delete_message_batch(
+                QueueUrl=place._queue,
+                Entries=[{"Id": str(at), "ReceiptHandle": one["ReceiptHandle"]} for at, one in enumerate(found)],
+            )
+            receives.append(received - began)
+            deletions.append(time.perf_counter() - received)
+    finally:
+        client.close()
+        place.close()
+    return min(receives), min(deletions)
 
 
 def _batches(records: Sequence[Put]) -> Iterator[list[Put]]:

@@ -18,6 +18,8 @@ EXPERIMENTS = {
     "guards": "Which guard is safe for which operation? Every small history, arriving in every order, decides.",
     "dlq": "An event fails, live traffic goes on, the dead letter is replayed: what that can break, and how not.",
     "repartition": "A topic grows under load, and the key is chosen well or badly: the disorder, and what it costs.",
+    "brokers": "One disordered stream through three brokers: the same states, and the same decisions of the guard.",
+    "ceiling": "How fast one key can be on Kafka and on SQS, by the length of the connection.",
 }
 """Name to what it shows. The module has the name."""
 
@@ -28,12 +30,19 @@ ON = {
     "guards": ("embedded",),
     "dlq": ("embedded", "kafka"),
     "repartition": ("embedded", "kafka"),
+    "brokers": ("embedded",),
+    "ceiling": ("embedded",),
 }
 """Name to the brokers that it runs on. Where several consumers read the same events, a queue will not do."""
+
+NEEDS = {"brokers", "ceiling"}
+"""Those that compare brokers, and need a Kafka and an SQS."""
 
 
 def run(name: str, request: Request) -> Result:
     """Run one experiment."""
+    if name in NEEDS and (request.kafka is None or request.sqs is None):
+        raise UsageError(f"{name} compares brokers: add --kafka HOST:PORT and --sqs http://HOST:PORT")
     if request.broker not in ON[name]:
         raise UsageError(f"{name} runs on {' and '.join(ON[name])}: leave out --broker {request.broker}")
     began = time.monotonic()
@@ -48,6 +57,7 @@ def result(
     tables: list[Table],
     plots: list[Plot],
     verdicts: list[Verdict],
+    options: str = "",
 ) -> Result:
     """What the experiment `name` found."""
     return Result(
@@ -57,6 +67,7 @@ def result(
         seed=request.seed,
         version=__version__,
         setting=setting,
+        options=options,
         tables=tables,
         plots=plots,
         verdicts=verdicts,
