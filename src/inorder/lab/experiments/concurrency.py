@@ -118,10 +118,9 @@ def _result(request: Request, arriving: list[Entry], notes: Notes, ran: list[Ran
         came[entry.account].append((1000 * (arrival.at - began), entry.version))
     early = {name: _inversions(version for _, version in found) for name, found in came.items()}
     shared = request.broker == "sqs"
-    firsts = {name: list(dict.fromkeys(one.entry.version for one in found)) for name, found in effects.items()}
-    late = sum(
-        map(_inversions, firsts.values() if shared else ([o.entry.version for o in f] for f in effects.values()))
-    )
+    calls = {name: [one.entry.version for one in found] for name, found in effects.items()}
+    firsts = {name: list(dict.fromkeys(versions)) for name, versions in calls.items()}
+    late = sum(map(_inversions, (firsts if shared else calls).values()))
     in_order = sum(versions == list(range(1, EACH + 1)) for versions in firsts.values())
     together = max(_peak((one.began, one.ended) for one in found) for found in effects.values())
     at_once = _peak((one.began, one.ended) for one in ran)
@@ -149,8 +148,8 @@ def _result(request: Request, arriving: list[Entry], notes: Notes, ran: list[Ran
             ["time from the first to the last, s", round(took_s, 3)],
         ],
         note="Workers of a queue share its entities, and each of them may take up what was held. Where two meet at an "
-        "entity, a handler without `tx` may be called again for an event, or while another call runs; what is in order is "
-        "the first call for each event."
+        "entity, a handler without `tx` may be called again for an event, or while another call runs; what is in order "
+        "is the first call for each event."
         if shared
         else "",
     )
