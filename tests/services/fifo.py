@@ -45,6 +45,7 @@ class Message:
         self.visible_at = now
         self.handle = ""
         self.receives = 0
+        self.moved_from = ""
 
     def shown(self) -> Answer:
         system = {
@@ -53,7 +54,7 @@ class Message:
             "SequenceNumber": str(self.sequence),
             "SentTimestamp": str(int(self.sent_at * 1000)),
             "ApproximateReceiveCount": str(self.receives),
-        }
+        } | ({"DeadLetterQueueSourceArn": self.moved_from} if self.moved_from else {})
         found = {"MessageId": self.id, "ReceiptHandle": self.handle, "Body": self.body, "Attributes": system}
         return found | ({"MessageAttributes": self.attributes} if self.attributes else {})
 
@@ -117,7 +118,7 @@ class Queue:
         for message in list(self.messages):
             if message.visible_at <= self._now() and message.receives >= int(limit):
                 self.messages.remove(message)
-                message.deduplication = message.id
+                message.deduplication, message.moved_from = message.id, self.attributes["QueueArn"]
                 self.dead_letters.messages.append(message)
 
     def delete(self, handle: str) -> None:

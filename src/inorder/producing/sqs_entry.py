@@ -12,11 +12,14 @@ import re
 import uuid
 from typing import Any
 
+import msgspec
+
 from inorder.producing.channel import Headers
 from inorder.producing.delivery import ID_HEADER
-from inorder.sources.sqs_record import BASE64, ENCODING_ATTRIBUTE, KEY_ATTRIBUTE
+from inorder.sources.sqs_record import BASE64, ENCODING_ATTRIBUTE, HEADERS_ATTRIBUTE, KEY_ATTRIBUTE
 
-MOST_ATTRIBUTES = 10
+MOST_HEADERS = 8
+"""SQS takes ten attributes; two may be needed for the key and the encoding."""
 MOST_BYTES = 1_048_576
 """Of a message, and of a batch: SQS's own limit."""
 FIXED_BYTES = 200
@@ -24,7 +27,7 @@ FIXED_BYTES = 200
 
 _NAME = re.compile(r"[!-~]{1,128}")
 """What SQS allows as a group and as a deduplication id: letters, digits, punctuation."""
-_ATTRIBUTE = re.compile(r"(?!(?i:aws\.|amazon\.))[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_-]+)*")
+_ATTRIBUTE = re.compile(r"(?!(?i:aws|amazon|inorder-(key|encoding|headers)))[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_-]+)*")
 _TEXT = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 
 Entry = dict[str, Any]
@@ -32,12 +35,7 @@ Entry = dict[str, Any]
 
 def entry_of(key: bytes, value: bytes, headers: Headers = ()) -> Entry:
     """The entry, without the id that names it in its batch. Raises ValueError with what SQS would not take."""
-    attributes: dict[str, Any] = {}
-    for name, content in headers:
-        if not _ATTRIBUTE.fullmatch(name):
-            raise ValueError(f"header {name!r} cannot be the name of a message attribute")
-        if content:
-            attributes[name] = {"DataType": "Binary", "BinaryValue": content}
+    attributes = _attributes(headers)
     group = _plain(key)
     if group is None:
         group = hashlib.sha256(key).hexdigest()
@@ -46,8 +44,6 @@ def entry_of(key: bytes, value: bytes, headers: Headers = ()) -> Entry:
     if body is None:
         body = base64.b64encode(value).decode()
         attributes[ENCODING_ATTRIBUTE] = {"DataType": "String", "StringValue": BASE64}
-    if len(attributes) > MOST_ATTRIBUTES:
-        raise ValueError(f"{len(attributes)} message attributes, of {MOST_ATTRIBUTES} allowed")
     entry: Entry = {
         "MessageBody": body,
         "MessageGroupId": group,
@@ -58,6 +54,15 @@ def entry_of(key: bytes, value: bytes, headers: Headers = ()) -> Entry:
     if (size := size_of(entry)) > MOST_BYTES:
         raise ValueError(f"{size} bytes, of {MOST_BYTES} allowed")
     return entry
+
+
+def _attributes(headers: Headers) -> dict[str, Any]:
+    """Headers as attributes; all of them in one, where they cannot be that."""
+    names = [name for name, _ in headers]
+    plain = len(set(names)) == len(names) <= MOST_HEADERS and all(content for _, content in headers)
+    if plain and all(_ATTRIBUTE.fullmatch(name) for name in names):
+        return {name: {"DataType": "Binary", "BinaryValue": content} for name, content in headers}
+    return {HEADERS_ATTRIBUTE: {"DataType": "Binary", "BinaryValue": msgspec.json.encode(list(headers))}}
 
 
 def same_content(key: bytes, value: bytes) -> str:

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from inorder.core.event import Partition, Record
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import MessageSystemAttributeNameType
 
 KEY_ATTRIBUTE = "inorder-key"
 """The key, where it cannot be the name of a message group."""
@@ -21,9 +27,21 @@ BASE64 = "base64"
 MESSAGE_ID, GROUP, SEQUENCE, RECEIVES = "sqs-message-id", "sqs-group", "sqs-sequence", "sqs-receives"
 """Headers that say where a message was."""
 
-SYSTEM_ATTRIBUTES = ("MessageGroupId", "SequenceNumber", "SentTimestamp", "ApproximateReceiveCount")
+SOURCE = "sqs-source"
+"""Of a message in a dead-letter queue: the queue it was moved from."""
+HEADERS_ATTRIBUTE = "inorder-headers"
+"""All headers, where they cannot be attributes: there are more than ten, or their names are not allowed."""
 
-_OURS = {KEY_ATTRIBUTE, ENCODING_ATTRIBUTE}
+SYSTEM_ATTRIBUTES: Sequence[MessageSystemAttributeNameType] = (
+    "MessageGroupId",
+    "SequenceNumber",
+    "SentTimestamp",
+    "ApproximateReceiveCount",
+    "DeadLetterQueueSourceArn",
+)
+
+_OURS = {KEY_ATTRIBUTE, ENCODING_ATTRIBUTE, HEADERS_ATTRIBUTE}
+_packed = msgspec.json.Decoder(list[tuple[str, bytes]])
 
 Raw = Mapping[str, Any]
 
@@ -66,7 +84,11 @@ def record_of(message: Raw, partition: Partition) -> Record:
         GROUP: group_of(message),
         SEQUENCE: attributes.get("SequenceNumber", ""),
         RECEIVES: attributes.get("ApproximateReceiveCount", ""),
+        SOURCE: attributes.get("DeadLetterQueueSourceArn", "").rpartition(":")[2],
     }
+    if (packed := _attribute(message, HEADERS_ATTRIBUTE)) is not None:
+        with suppress(msgspec.MsgspecError):  # not our producer's work
+            headers += _packed.decode(packed)
     return Record(
         partition=partition,
         offset=offset_of(message),

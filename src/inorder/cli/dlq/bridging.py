@@ -46,11 +46,13 @@ def import_letters(
     by: Who = None,
     as_json: Json = False,
 ) -> int:
-    """Take over dead letters that others wrote to a topic.
+    """Take over dead letters that others wrote to a topic or queue.
 
     Each becomes a letter once, with its own key, version, id and position: those
     of Spring's kafka_dlt-original-* headers, where it has them. The topic is read
-    to its end; the next import goes on there. No key is parked by it.
+    to its end; the next import goes on there. A dead-letter queue of SQS is read
+    until it is empty: what is a letter here is deleted there. No key is parked by
+    it.
     """
     check_terminal(yes, reason)
     check_source(source)

@@ -1,4 +1,6 @@
-"""Takes over dead letters that others wrote to a topic: each becomes a letter of the stream, once, with its own key.
+"""Takes over dead letters that others wrote to a topic, or that a queue's redrive policy has moved to another queue.
+
+Each becomes a letter of the stream, once, with its own key. What was taken over from a queue is deleted there.
 
 No key is parked by it: the events may long be dealt with. The guard says of each letter what it is when it is planned.
 """
@@ -14,11 +16,12 @@ import msgspec
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes, Letter, Reason
-from inorder.core.event import Partition, Slice
+from inorder.core.event import Partition, Record, Slice
 from inorder.core.order import Outcome
-from inorder.deadletters.bridges import spring
+from inorder.deadletters.bridges import queue, spring
 from inorder.deadletters.operating import Operator
 from inorder.declaration import declaration_of
+from inorder.ports import Queue
 from inorder.stores.letter_rows import AuditRow
 from inorder.wiring import open_source, open_store
 
@@ -59,21 +62,24 @@ def import_letters(
     of_group: str | None = None,
     stop: threading.Event | None = None,
 ) -> Imported:
-    """Read a dead-letter topic to its end. How far it was read is kept by the broker, for the next time."""
+    """Read a dead-letter topic or queue to its end. How far it was read is kept by the broker, for the next time."""
     declared = declaration_of(function)
     codec, found, stop = JsonCodec(declared), Imported(), stop or threading.Event()
     keep = open_store(store, declared.name)
     try:
         keep.register(declared.order, declared.baseline)
         topic = open_source(source, f"{declared.name}-dead-letters")
+        read = queue.read if isinstance(topic, Queue) else spring.read
         tally = keep.tally("import")
         try:
             topic.subscribe(_Listener())
             while not stop.is_set():
                 pieces = topic.poll(MOST, 0.2)
                 for piece in pieces:
-                    _take_in(keep, tally, codec, piece, found, by, of_group)
-                if pieces:
+                    _take_in(keep, tally, codec, piece, found, by, of_group, read)
+                if pieces and isinstance(topic, Queue):
+                    topic.settle([piece.next_offset for piece in pieces])
+                elif pieces:
                     topic.commit({piece.partition: piece.next_offset for piece in pieces})
                 elif topic.at_end():
                     break
@@ -85,12 +91,19 @@ def import_letters(
 
 
 def _take_in(
-    keep: Any, tally: int, codec: JsonCodec, piece: Slice, found: Imported, by: Operator, of_group: str | None
+    keep: Any,
+    tally: int,
+    codec: JsonCodec,
+    piece: Slice,
+    found: Imported,
+    by: Operator,
+    of_group: str | None,
+    read: Callable[[Record], spring.Original],
 ) -> None:
     """Write the letters of a slice, in one transaction."""
     letters = []
     for index in range(len(piece)):
-        original = spring.read(piece.record(index))
+        original = read(piece.record(index))
         found.read += 1
         if of_group is not None and original.group not in {None, of_group}:
             found.of_others += 1
