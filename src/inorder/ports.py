@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from inorder.core.changes import Changes, EntityRow, HeldRow
 from inorder.core.entity import Entity, Waiting
+from inorder.core.engine import Unit
 from inorder.core.event import Partition, Slice
 from inorder.core.order import Order
 
@@ -116,6 +117,12 @@ class Store(Protocol):
     def tally(self, worker: str) -> int:
         """A new row of counts for this worker's run; returns its number."""
 
+    def beat(self, tally: int, partitions: Sequence[Partition] | None, events_per_s: float) -> bool:
+        """Note for whoever looks that this worker lives, has these partitions, and how fast it goes. None: it ends.
+
+        False: it cannot be written without waiting for another writer, and is to be tried again.
+        """
+
     def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Raise the fence of each partition: earlier owners are refused from now on. Returns the new numbers."""
 
@@ -157,6 +164,47 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release what is open."""
+
+
+class Observer(Protocol):
+    """Told by one worker how its work goes: once for a poll, a batch or a call, never for each event of a batch.
+
+    Every method is quick, raises nothing, and may be called from several threads at once.
+    """
+
+    @property
+    def watches(self) -> bool:
+        """Whether anybody looks. Where not, nothing is collected for its sake."""
+
+    def polled(self) -> None:
+        """The poll loop turns."""
+
+    def received(self, unit: Unit, piece: Slice) -> None:
+        """A slice has arrived."""
+
+    def settled(self, unit: Unit) -> None:
+        """All of a slice is settled."""
+
+    def owned(self, partitions: Iterable[Partition], came: int = 0, went: int = 0, lost: int = 0) -> None:
+        """The partitions that this worker has, after a rebalance in which so many came, were revoked, or were lost."""
+
+    def started(self, piece: Slice) -> None:
+        """A handler without `tx` is called with an event of this slice."""
+
+    def called(self, seconds: float, failed: bool) -> None:
+        """A handler without `tx` has returned, or raised."""
+
+    def committed(self, changes: Changes, deciding_s: float | None = None, storing_s: float = 0.0) -> None:
+        """A transaction is through; decisions and handlers of its batch took so long before it."""
+
+    def outdated(self) -> None:
+        """A transaction was refused because somebody else had changed an entity since it was read."""
+
+    def fenced(self, partitions: int) -> None:
+        """A transaction was refused because so many of its partitions have a newer owner."""
+
+    def paused(self, why: str | None) -> None:
+        """The store, or what the handler needs, is down; None: it is back."""
 
 
 class Clock(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -64,6 +65,17 @@ class HeldRow(msgspec.Struct, frozen=True):
     record: Record
 
 
+class Effects(NamedTuple):
+    """What took effect on one entity within one transaction: the last version before it, and the versions, as they did.
+
+    Noted beside the effects themselves, so that their order can be judged without the guard.
+    """
+
+    key: str
+    before: int
+    versions: list[int]
+
+
 class Counter(StrEnum):
     """What is counted beside the outcomes."""
 
@@ -84,10 +96,28 @@ class Changes:
     the deliveries it received, and `received` is the sum of its outcomes at all times.
     """
 
-    __slots__ = ("counts", "entities", "grown", "held", "letters", "released", "tally", "waits", "witness")
+    __slots__ = (
+        "counts",
+        "distances",
+        "effects",
+        "entities",
+        "grown",
+        "held",
+        "letters",
+        "released",
+        "tally",
+        "waits",
+        "witness",
+    )
 
-    def __init__(self, tally: int, witness: Callable[[Event, Outcome], None] | None = None) -> None:
+    def __init__(
+        self, tally: int, witness: Callable[[Event, Outcome], None] | None = None, observed: bool = False
+    ) -> None:
         self.tally = tally
+        self.effects: list[Effects] | None = [] if observed else None
+        """What `rows` found to have taken effect, where somebody wants to know."""
+        self.distances: dict[int, int] = {}
+        """How many events came how far ahead of the version that was due, or (below 0) behind it."""
         self.witness = witness
         """Told of every event's outcome as it is decided: for logs, traces and the order's own check."""
         self.entities: dict[str, Entity] = {}
@@ -111,6 +141,10 @@ class Changes:
         """`n` deliveries came to `outcome`."""
         self.count(Counter.RECEIVED, n)
         self.count(outcome, n)
+
+    def strayed(self, distance: int) -> None:
+        """An event came `distance` versions ahead of the one that was due, or behind it."""
+        self.distances[distance] = self.distances.get(distance, 0) + 1
 
     def settled(self, event: Event, outcome: Outcome) -> None:
         """`event` came to a final outcome: a delivery is counted, an event that waited gives up its place."""
@@ -160,6 +194,9 @@ class Changes:
             ranges = msgspec.json.encode(entity.ranges.pairs()) if entity.ranges.starts else b""
             waits = entity.waiting is not None
             rows.append(EntityRow(key, entity.revision, entity.version, ranges, recent.tobytes(), state, waits))
+            if self.effects is not None and entity.applied:
+                self.effects.append(Effects(key, entity.stored_version, [event.version for event in entity.applied]))
             entity.revision += 1
+            entity.stored_version = entity.version
             entity.applied.clear()
         return rows

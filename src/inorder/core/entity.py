@@ -74,6 +74,7 @@ class Entity:
         "revision",
         "state",
         "stored_state",
+        "stored_version",
         "version",
         "waiting",
     )
@@ -91,6 +92,8 @@ class Entity:
     ) -> None:
         self.key = key
         self.version = version
+        self.stored_version = version
+        """The version as the store has it, or will once what is on its way is committed."""
         self.revision = revision
         """0: the store has no row of it yet."""
         self.ranges = ranges if ranges is not None else Ranges()

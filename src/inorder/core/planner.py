@@ -124,6 +124,7 @@ class Planner:
             version = event.version
             if version != entity.version + 1 or entity.waiting is not None or key in aside:
                 if version <= entity.version and entity.waiting is None and key not in aside:
+                    changes.strayed(version - entity.version - 1)
                     self._refuse(event, _SETTLED[self.guard.decide(entity, event)], changes, now)
                 else:
                     aside.setdefault(key, []).append(event)
@@ -187,6 +188,8 @@ class Planner:
         elif decision is Decision.HOLD:
             if event.receiver is not None:
                 return False
+            if waiting is None or waiting.open:
+                changes.strayed(event.version - entity.version - 1)
             if early is None or (waiting is not None and not waiting.open):
                 self.hold(entity, event, changes, now)
             elif event.version in early:
@@ -194,6 +197,8 @@ class Planner:
             else:
                 early[event.version] = event
         else:
+            if event.receiver is None:
+                changes.strayed(event.version - entity.version - 1)
             self._refuse(event, _SETTLED[decision], changes, now)
             if event.receiver is not None:
                 self._left(entity, event, changes)

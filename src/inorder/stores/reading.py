@@ -13,7 +13,7 @@ from typing import Any
 from inorder.core.entity import Waiting
 from inorder.core.order import Order
 from inorder.stores.letter_reading import PAGE, LetterReads
-from inorder.stores.rows import LetterRow, Row, StreamRow, to_letter, to_waiting
+from inorder.stores.rows import LetterRow, OpenRow, Row, StreamRow, WorkerRow, to_letter, to_waiting, to_worker
 
 
 class Reads(LetterReads):
@@ -63,6 +63,26 @@ class Reads(LetterReads):
             for row in page:
                 yield row[0], to_waiting(row[1:])
             page = self._select("parked", after=page[-1][0], most=PAGE)
+
+    def longest_parked(self, most: int) -> list[tuple[str, Waiting]]:
+        """The keys that have been stopped for longest, and why."""
+        return [(row[0], to_waiting(row[1:])) for row in self._select("longest_parked", most=most)]
+
+    def waits(self) -> dict[str, tuple[int, float]]:
+        """How many keys wait for what, and since when the first of them does."""
+        return {row[0]: (row[1], row[2]) for row in self._select("waits")}
+
+    def open_reasons(self) -> list[OpenRow]:
+        """Open dead letters by reason."""
+        return [OpenRow(*row) for row in self._select("open_reasons")]
+
+    def held_most(self, most: int) -> list[tuple[str, int]]:
+        """The keys behind which most events wait, and how many."""
+        return [(row[0], row[1]) for row in self._select("held_most", most=most)]
+
+    def workers(self) -> list[WorkerRow]:
+        """The workers that have not ended in good order, with their last sign of life, of the last day."""
+        return [to_worker(row) for row in self._select("workers")]
 
     def parked_count(self) -> int:
         """How many keys stopped until an operator decides."""

@@ -18,6 +18,7 @@ from inorder.core.ranges import Ranges
 Row = Sequence[Any]
 
 _decode_pairs = msgspec.json.Decoder(list[tuple[int, int]]).decode
+_decode_partitions = msgspec.json.Decoder(list[Partition]).decode
 _decode_headers = msgspec.json.Decoder(tuple[tuple[str, bytes], ...]).decode
 
 
@@ -39,6 +40,26 @@ class LetterRow(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None
     resolved_at: float | None
     code_version: str | None
+
+
+class OpenRow(msgspec.Struct, frozen=True):
+    """The open dead letters of one reason. `keys` counts those whose key could be read."""
+
+    reason: str
+    letters: int
+    keys: int
+    first_at: float
+
+
+class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a worker, as of its last sign of life."""
+
+    tally: int
+    worker: str
+    runs_s: float
+    silent_s: float
+    partitions: list[Partition]
+    events_per_s: float
 
 
 def plain(text: str) -> str:
@@ -121,6 +142,19 @@ def from_held(row: HeldRow) -> tuple[Any, ...]:
         row.outcome.value,
         row.receiver,
         *from_record(row.record),
+    )
+
+
+def to_worker(row: Row) -> WorkerRow:
+    """From: tally, worker, runs, silent, partitions, events per second."""
+    tally, worker, runs_s, silent_s, partitions, pace = row
+    return WorkerRow(
+        tally=tally,
+        worker=worker,
+        runs_s=runs_s,
+        silent_s=max(0.0, silent_s),
+        partitions=_decode_partitions(partitions or "[]"),
+        events_per_s=pace or 0.0,
     )
 
 

@@ -17,7 +17,8 @@ from inorder.core.retry import ErrorClass
 from inorder.core.room import Room
 from inorder.declaration import Declaration, Kind
 from inorder.errors import Poison, Unavailable, Unreachable
-from inorder.ports import Clock, Queue, Source, Store
+from inorder.observe.nobody import NOBODY
+from inorder.ports import Clock, Observer, Queue, Source, Store
 from inorder.worker.batch import Batches, Witness
 from inorder.worker.blame import code_version, explain
 from inorder.worker.effects import FoldEffect, TxEffect
@@ -90,6 +91,7 @@ class Assembled:
         clock: Clock | None = None,
         witness: Witness | None = None,
         on_poll: Callable[[], None] = lambda: None,
+        observer: Observer = NOBODY,
     ) -> None:
         self.clock = clock or SystemClock()
         self.control = open_store()
@@ -113,7 +115,7 @@ class Assembled:
             store = self._registered(declared, open_store)
             effect = FoldEffect(declared) if declared.kind is Kind.FOLD else TxEffect(declared)
             queue = isinstance(source, Queue)
-            return store, Batches(planner(), effect, codec, store, self.tally, self.clock, witness, queue)
+            return store, Batches(planner(), effect, codec, store, self.tally, self.clock, witness, queue, observer)
 
         runner: Runner
         if declared.kind is Kind.CALL:
@@ -131,12 +133,15 @@ class Assembled:
                     self.clock,
                     witness,
                     isinstance(source, Queue),
+                    observer,
                 ),
                 codec.read,
             )
         else:
             runner = BatchRunner(make, self.clock, limits.poll_events)
-        self.loop = Loop(source, self.control, runner, codec, self.clock, limits, room, on_poll)
+        self.loop = Loop(
+            source, self.control, runner, codec, self.clock, limits, room, on_poll, observer, self.tally
+        )
 
     @staticmethod
     def _registered(declared: Declaration, open_store: Callable[[], Store]) -> Store:

@@ -6,6 +6,7 @@ While this thread waits for the store to commit, the poll loop decodes what come
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -17,7 +18,8 @@ from inorder.core.event import Event, Partition, Slice
 from inorder.core.order import Outcome
 from inorder.core.planner import NoRoom, Planner
 from inorder.errors import Fenced, InorderError, Mismatch, Poison
-from inorder.ports import Clock, Store, Transaction
+from inorder.observe.nobody import NOBODY
+from inorder.ports import Clock, Observer, Store, Transaction
 from inorder.worker.cache import Cache
 from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
 from inorder.worker.job import Job
@@ -50,7 +52,9 @@ class Batches:
         clock: Clock,
         witness: Witness | None = None,
         queue: bool = False,
+        observer: Observer = NOBODY,
     ) -> None:
+        self.observer = observer
         self._planner = planner
         self._queue = queue
         self._shared_until = 0.0
@@ -106,12 +110,14 @@ class Batches:
             except Mismatch as error:
                 log.log(logging.DEBUG if self._queue else logging.INFO, "%s; read again", error)
                 self._shared_until = self._clock.now() + SHARED_S
+                self.observer.outdated()
                 self._forget(job, due)
             except NoRoom as error:
                 self._forget(job, due)
                 self._put_aside(job, error)
             except Fenced as error:
                 log.warning("%s; its events are left to the new owner", error)
+                self.observer.fenced(len(error.partitions))
                 asked = {**fences, **job.fences}
                 lost.update((partition, asked[partition]) for partition in error.partitions)
                 self.cache.clear()
@@ -143,9 +149,9 @@ class Batches:
         self.cache.drop(due)
 
     def _once(self, job: Job, due: list[str], fences: dict[Partition, int], manner: Manner) -> None:
-        now = self._clock.now()
+        now, began = self._clock.now(), time.monotonic()
         self.effect.failed = 0
-        changes = Changes(self._tally, self._witness)
+        changes = Changes(self._tally, self._witness, self.observer.watches)
         if self._queue and now < self._shared_until:
             self._forget(job, due)
         self.cache.drop(self.cache.changed(due, now))
@@ -157,10 +163,12 @@ class Batches:
                 self.effect.tx, self.effect.manner = tx, manner
                 with self._together(tx) if manner is Manner.TOGETHER else nullcontext():
                     self._plan(job, entities, waking, changes, now)
+                decided = time.monotonic()
                 if changes:
                     tx.write(self._rows(changes), changes, fences)
         else:
             self._plan(job, entities, waking, changes, now)
+            decided = time.monotonic()
             if changes:
                 rows = self._rows(changes)
                 with self._store.transaction() as tx:
@@ -168,6 +176,8 @@ class Batches:
         if self._planner.room is not None:
             self._planner.room.written(changes)
         self.timers.note(changes.waits)
+        if changes:
+            self.observer.committed(changes, decided - began, time.monotonic() - decided)
 
     @contextmanager
     def _together(self, tx: Transaction) -> Iterator[None]:

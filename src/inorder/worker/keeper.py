@@ -12,7 +12,7 @@ from inorder.core.changes import Changes, EntityRow, HeldRow
 from inorder.core.entity import Entity
 from inorder.core.event import Partition
 from inorder.errors import Unreachable
-from inorder.ports import Store
+from inorder.ports import Observer, Store
 from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
 
 log = logging.getLogger("inorder.worker")
@@ -23,8 +23,9 @@ Answer = TypeVar("Answer")
 class Keeper:
     """Asks the store, again and again while it is unreachable. Its refusals are raised to whoever asked."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, observer: Observer) -> None:
         self._store = store
+        self._observer = observer
         self._thread = ThreadPoolExecutor(1, "inorder-store")
 
     async def load(self, keys: Sequence[str]) -> dict[str, Entity]:
@@ -59,8 +60,11 @@ class Keeper:
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                return await loop.run_in_executor(self._thread, question)
+                answer = await loop.run_in_executor(self._thread, question)
+                self._observer.paused(None)
+                return answer
             except Unreachable as error:
                 log.error("paused: %s", error)
+                self._observer.paused(str(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

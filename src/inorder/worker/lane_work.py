@@ -22,7 +22,8 @@ from inorder.core.order import Order
 from inorder.core.planner import NoRoom, Outage, Planner, by_key
 from inorder.declaration import Declaration
 from inorder.errors import Fenced, HandlerTimeout, Mismatch
-from inorder.ports import Clock, Store
+from inorder.observe.nobody import NOBODY
+from inorder.ports import Clock, Observer, Store
 from inorder.worker.batch import HELD_AT_ONCE, SHARED_S, Witness, read_back
 from inorder.worker.cache import Cache
 from inorder.worker.calls import Calls, Run
@@ -58,16 +59,18 @@ class LaneWork:
         clock: Clock,
         witness: Witness | None,
         queue: bool = False,
+        observer: Observer = NOBODY,
     ) -> None:
         self.declared = declared
         self._concurrency = concurrency
         self._planner = planner
         self._codec = codec
-        self._keeper = Keeper(store)
+        self._observer = observer
+        self._keeper = Keeper(store, observer)
         self._tally = tally
         self._clock = clock
         self._claims = Claims(self._keeper, tally, clock, planner.limits.handler_s) if queue else None
-        self._groups = Groups(lambda: Changes(tally, witness))
+        self._groups = Groups(lambda: Changes(tally, witness, observer.watches))
         self._lanes = Lanes()
         self._cache = Cache(planner.limits.cache_bytes)
         self._timers = Timers()
@@ -240,6 +243,7 @@ class LaneWork:
         attempt = 1 + (waiting.attempts if again and waiting else 0)
         fence = self._fences.get(first.slice.partition, 0)
         self._lanes.keep_back(entity.key, events[count:])
+        self._observer.started(first.slice)
         self._calls.start(Run(entity, events[:count], self._epoch, attempt, fence))
 
     async def _load_again(self, events: list[Event]) -> None:
@@ -261,6 +265,7 @@ class LaneWork:
     def _over(self, run: Run) -> bool:
         """Note what a run came to. Returns whether its lane may go on; else its events were put back."""
         key, now = run.entity.key, self._clock.now()
+        self._observer.called(time.monotonic() - run.since, run.error is not None)
         if run.epoch != self._epoch:
             # Decided on knowledge that turned out old: the guard must look again.
             self._lanes.put_back(key, _received(run.events))
@@ -444,15 +449,18 @@ class LaneWork:
         waits = dict(group.changes.waits)
         renewed = self._claims.renew(self._draining, group.changes) if self._claims else {}
         rows = group.changes.rows(lambda entity: None, self._planner.guard.remembered)
+        began = time.monotonic()
         try:
             await self._keeper.write(rows, group.changes, fences)
         except Mismatch as error:
             log.log(logging.INFO if self._claims is None else logging.DEBUG, "%s; decided again", error)
             if self._claims is not None:
                 self._shared_until = self._clock.now() + SHARED_S
+            self._observer.outdated()
             self._decide_again(group, {})
         except Fenced as error:
             log.warning("%s; its events are left to the new owner", error)
+            self._observer.fenced(len(error.partitions))
             self._decide_again(group, {partition: fences[partition] for partition in error.partitions})
         else:
             self._confirmed_at = time.monotonic()
@@ -461,6 +469,7 @@ class LaneWork:
                 self._planner.room.written(group.changes)
             if self._claims is not None:
                 self._claims.confirm(renewed)
+            self._observer.committed(group.changes, None, time.monotonic() - began)
             self._note_waits(waits)
             settled = self._groups.settle(group)
             if settled:
@@ -502,6 +511,7 @@ class LaneWork:
             await self._keeper.write([], Changes(self._tally), fences)
         except Fenced as error:
             log.warning("%s; its events are left to the new owner", error)
+            self._observer.fenced(len(error.partitions))
             self._decide_again(self._groups.take(), {partition: fences[partition] for partition in error.partitions})
         self._confirmed_at = time.monotonic()
         self.go()

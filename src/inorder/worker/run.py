@@ -9,7 +9,8 @@ from typing import Any
 from inorder.core.changes import Counter
 from inorder.core.order import Outcome
 from inorder.declaration import Declaration, declaration_of
-from inorder.ports import Store
+from inorder.observe.nobody import NOBODY
+from inorder.ports import Observer, Store
 from inorder.wiring import open_source, open_store
 from inorder.worker.assemble import Assembled
 from inorder.worker.settings import Report, Settings
@@ -23,7 +24,11 @@ class Worker:
     """
 
     def __init__(
-        self, function: Callable[..., Any], settings: Settings, on_poll: Callable[[], None] = lambda: None
+        self,
+        function: Callable[..., Any],
+        settings: Settings,
+        on_poll: Callable[[], None] = lambda: None,
+        observer: Observer = NOBODY,
     ) -> None:
         self._declared = declaration_of(function)
         self._settings = settings
@@ -35,6 +40,7 @@ class Worker:
                 source,
                 lambda: open_store(settings.store, self._declared.name),
                 on_poll=on_poll,
+                observer=observer,
             )
         except BaseException:
             source.close()

@@ -251,6 +251,7 @@ class BatchRunner:
                 if self.outage is None:
                     log.error("paused: %s", error)
                 self.outage = str(error)
+                batches.observer.paused(self.outage)
                 batches.effect.now_at = None
                 with self._condition:
                     stopped = self._condition.wait_for(lambda: self._stopping, pause_s)
@@ -261,4 +262,5 @@ class BatchRunner:
                 if self.outage is not None:
                     log.warning("goes on after: %s", self.outage)
                     self.outage = None
+                    batches.observer.paused(None)
                 return lost

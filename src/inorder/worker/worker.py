@@ -15,8 +15,10 @@ from inorder.core.limits import Limits
 from inorder.core.planner import NO_ROOM_S
 from inorder.core.room import Room
 from inorder.errors import InorderError, Unreachable
-from inorder.ports import Clock, Queue, Source, Store
+from inorder.observe.nobody import NOBODY
+from inorder.ports import Clock, Observer, Queue, Source, Store
 from inorder.worker.job import Job
+from inorder.worker.pulse import Pulse
 
 log = logging.getLogger("inorder.worker")
 
@@ -79,6 +81,8 @@ class Loop:
         limits: Limits,
         room: Room,
         on_poll: Callable[[], None] = lambda: None,
+        observer: Observer = NOBODY,
+        tally: int = 0,
     ) -> None:
         self._source = source
         self._queue = source if isinstance(source, Queue) else None
@@ -91,6 +95,8 @@ class Loop:
         self._room_read_at = float("-inf")
         self._tried_at = self._told_at = float("-inf")
         self._on_poll = on_poll
+        self._observer = observer
+        self._pulse = Pulse(control, tally, clock)
         self._engine = Engine(limits)
         self._stop = threading.Event()
         self._committed_at = 0.0
@@ -122,10 +128,13 @@ class Loop:
                 self._collect(force=True)
             finally:
                 self._source.close()
+                self._pulse.end()
         return ended
 
     def _turn(self) -> None:
         self._on_poll()
+        self._observer.polled()
+        self._pulse.beat(self._engine.fences)
         self._collect()
         if self._runner.watch(self._limits.handler_s):
             self._runner.own(self._engine.fences, self._patiently(self._due))
@@ -212,6 +221,8 @@ class Loop:
         for piece in pieces:
             unit = self._engine.received(piece, sum(map(len, filter(None, piece.values))))
             if unit is not None:
+                self._observer.received(unit, piece)
+                self._pulse.events += unit.events
                 job.add(unit, piece, *self._codec.read(piece))
         if job.pieces:
             self._runner.submit(job)
@@ -220,6 +231,7 @@ class Loop:
         """Take over what is settled, and commit it, if it is time to."""
         for unit in self._runner.settled():
             self._engine.settled(unit)
+            self._observer.settled(unit)
         self._settle_queue()
         if not self._engine.full:
             self._full_since = None
@@ -229,6 +241,7 @@ class Loop:
             if self._engine.fences.get(partition) == fence:
                 self._engine.revoked([partition])
                 self._fenced[partition] = now
+                self._observer.owned(self._engine.fences, lost=1)
         if force or now - self._committed_at >= COMMIT_EVERY_S:
             self._committed_at = now
             offsets = {commit.partition: commit.offset for commit in self._engine.commits()}
@@ -300,6 +313,7 @@ class Loop:
             return
         for command in self._engine.assigned(fences, queue):
             self._obey(command)
+        self._observer.owned(self._engine.fences, came=len(partitions))
         self._runner.own(self._engine.fences, due)
         self._active_at = self._clock.now()
 
@@ -310,10 +324,15 @@ class Loop:
         if not self._runner.drop(set(partitions), self._limits.drain_s):
             log.warning("handlers still run after %g s; the fence refuses what they write", self._limits.drain_s)
         self._collect(force=True)
-        self.lost(partitions)
+        self._let_go(partitions)
+        self._observer.owned(self._engine.fences, went=len(partitions))
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         """Somebody else has them already."""
+        self._let_go(partitions)
+        self._observer.owned(self._engine.fences, lost=len(partitions))
+
+    def _let_go(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
             self._fenced.pop(partition, None)
         if self._ended:
@@ -327,10 +346,14 @@ class Loop:
         pause_s = 0.1
         while not self._stop.is_set():
             try:
-                return ask()
+                found = ask()
+                self._observer.paused(None)
+                return found
             except Unreachable as error:
                 log.error("paused: %s", error)
+                self._observer.paused(str(error))
                 self._clock.sleep(pause_s)
+                self._observer.polled()
                 # What keeps the store from us may be a handler of our own that hangs.
                 self._runner.watch(self._limits.handler_s)
                 pause_s = min(pause_s * 2, 5.0)

@@ -28,6 +28,18 @@ INSERT INTO {schema}.streams (name, "order", baseline) VALUES (%s, %s, %s) ON CO
 -- tally_insert: every run of a worker counts for itself
 INSERT INTO {schema}.tallies (stream, worker) VALUES (%s, %s) RETURNING id;
 
+-- beat: a worker lives; without partitions, it ends
+UPDATE {schema}.tallies
+SET beat_at = CASE WHEN %(partitions)s::text IS NOT NULL THEN extract(epoch FROM clock_timestamp()) END,
+  partitions = %(partitions)s, events_per_s = %(pace)s
+WHERE id = %(tally)s;
+
+-- workers: those that have not ended, as far as they could say so, of the last day
+SELECT id, worker, extract(epoch FROM clock_timestamp() - started_at)::float8,
+  extract(epoch FROM clock_timestamp())::float8 - beat_at, partitions, events_per_s
+FROM {schema}.tallies
+WHERE stream = %(stream)s AND beat_at > extract(epoch FROM clock_timestamp()) - 86400.0 ORDER BY id;
+
 -- fence_raise: waits for the old owner's open transactions, which have a share of the row
 INSERT INTO {schema}.fences AS f (stream, topic, partition, token) VALUES (%s, %s, %s, 1)
 ON CONFLICT (stream, topic, partition) DO UPDATE SET token = f.token + 1
@@ -186,6 +198,21 @@ WHERE stream = %(stream)s AND why = 'parked' AND key > %(after)s ORDER BY key LI
 
 -- parked_count: keys that stopped
 SELECT count(*) FROM {schema}.waiting WHERE stream = %(stream)s AND why = 'parked';
+
+-- waits: how many keys wait for what, and since when
+SELECT why, count(*), min(since) FROM {schema}.waiting WHERE stream = %(stream)s GROUP BY why ORDER BY why;
+
+-- longest_parked: the keys that have been stopped for longest
+SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition
+FROM {schema}.waiting WHERE stream = %(stream)s AND why = 'parked' ORDER BY since, key LIMIT %(most)s;
+
+-- open_reasons: what there is to do, by reason
+SELECT reason, count(*), count(DISTINCT key), min(first_at) FROM {schema}.letters
+WHERE stream = %(stream)s AND status = 'open' GROUP BY reason ORDER BY reason;
+
+-- held_most: behind which keys most events wait
+SELECT key, count(*) AS events FROM {schema}.held
+WHERE stream = %(stream)s GROUP BY key ORDER BY events DESC, key LIMIT %(most)s;
 
 -- held_count: events that wait
 SELECT count(*) FROM {schema}.held

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 
@@ -70,6 +71,13 @@ class PostgresStore(Reads):
     def tally(self, worker: str) -> int:
         """A new row of counts for this worker's run; returns its number."""
         return int(self._rows("tally_insert", (self._stream, worker))[0][0])
+
+    def beat(self, tally: int, partitions: Sequence[Partition] | None, events_per_s: float) -> bool:
+        """Note that this worker lives."""
+        has = None if partitions is None else msgspec.json.encode(partitions).decode()
+        with self._link() as link, ours(self.name):
+            link.execute(self._sql["beat"], {"tally": tally, "partitions": has, "pace": events_per_s})
+        return True
 
     def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Raise the fence of each partition: earlier owners are refused from now on. Returns the numbers.

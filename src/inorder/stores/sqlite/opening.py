@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 from inorder.errors import NotFound, UsageError
 from inorder.stores.sqlite.weather import BUSY_S, ours
@@ -52,6 +53,20 @@ def begin(connection: sqlite3.Connection) -> None:
         _patiently(connection, "BEGIN IMMEDIATE", 0.001)
     finally:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+
+
+def at_once(connection: sqlite3.Connection, statement: str, values: dict[str, Any]) -> bool:
+    """Run a statement that writes. False: another process keeps the file locked, and nothing was done."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute(statement, values)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_S * 1000:.0f}")
+    return True
 
 
 def _use_log(connection: sqlite3.Connection) -> None:

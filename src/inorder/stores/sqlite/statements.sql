@@ -21,6 +21,17 @@ INSERT INTO inorder_tallies (stream, worker, started_at)
 VALUES (?, ?, (julianday('now') - 2440587.5) * 86400.0)
 RETURNING id;
 
+-- beat: a worker lives; without partitions, it ends
+UPDATE inorder_tallies
+SET beat_at = CASE WHEN :partitions IS NOT NULL THEN (julianday('now') - 2440587.5) * 86400.0 END,
+  partitions = :partitions, events_per_s = :pace WHERE id = :tally;
+
+-- workers: those that have not ended, as far as they could say so, of the last day
+SELECT id, worker, (julianday('now') - 2440587.5) * 86400.0 - started_at,
+  (julianday('now') - 2440587.5) * 86400.0 - beat_at, partitions, events_per_s
+FROM inorder_tallies
+WHERE stream = :stream AND beat_at > (julianday('now') - 2440587.5) * 86400.0 - 86400.0 ORDER BY id;
+
 -- fence_raise: from here on, earlier owners are refused
 INSERT INTO inorder_fences (stream, topic, partition, token) VALUES (?, ?, ?, 1)
 ON CONFLICT (stream, topic, partition) DO UPDATE SET token = token + 1
@@ -146,6 +157,20 @@ FROM inorder_waiting WHERE stream = :stream AND why = 'parked' AND key > :after 
 
 -- parked_count: keys that stopped
 SELECT count(*) FROM inorder_waiting WHERE stream = :stream AND why = 'parked';
+
+-- waits: how many keys wait for what, and since when
+SELECT why, count(*), min(since) FROM inorder_waiting WHERE stream = :stream GROUP BY why ORDER BY why;
+
+-- longest_parked: the keys that have been stopped for longest
+SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition
+FROM inorder_waiting WHERE stream = :stream AND why = 'parked' ORDER BY since, key LIMIT :most;
+
+-- open_reasons: what there is to do, by reason
+SELECT reason, count(*), count(DISTINCT key), min(first_at) FROM inorder_letters
+WHERE stream = :stream AND status = 'open' GROUP BY reason ORDER BY reason;
+
+-- held_most: behind which keys most events wait
+SELECT key, count(*) AS events FROM inorder_held WHERE stream = :stream GROUP BY key ORDER BY events DESC, key LIMIT :most;
 
 -- held_count: events that wait
 SELECT count(*) FROM inorder_held WHERE stream = :stream AND (:key IS NULL OR key = :key);

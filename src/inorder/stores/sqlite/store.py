@@ -17,7 +17,7 @@ from inorder.core.order import Order
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.reading import Reads
 from inorder.stores.rows import Row, to_entity, to_held, to_waiting
-from inorder.stores.sqlite.opening import SQL, begin, open_file
+from inorder.stores.sqlite.opening import SQL, at_once, begin, open_file
 from inorder.stores.sqlite.transaction import SqliteTransaction
 from inorder.stores.sqlite.weather import ours, theirs
 
@@ -67,6 +67,13 @@ class SqliteStore(Reads):
         """A new row of counts for this worker's run; returns its number."""
         with self._begin() as connection:
             return int(connection.execute(SQL["tally_insert"], (self._stream, worker)).fetchall()[0][0])
+
+    def beat(self, tally: int, partitions: Sequence[Partition] | None, events_per_s: float) -> bool:
+        """Note that this worker lives. False: somebody else is writing; it is not waited for."""
+        has = None if partitions is None else msgspec.json.encode(partitions).decode()
+        with ours(self.path):
+            values = {"tally": tally, "partitions": has, "pace": events_per_s}
+            return at_once(self._connection, SQL["beat"], values)
 
     def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Raise the fence of each partition: earlier owners are refused from now on. Returns the numbers."""
