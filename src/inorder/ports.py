@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 from inorder.core.changes import Changes, EntityRow, HeldRow
-from inorder.core.entity import Entity, Waiting
 from inorder.core.engine import Unit
+from inorder.core.entity import Entity, Waiting
 from inorder.core.event import Partition, Slice
 from inorder.core.order import Order
 

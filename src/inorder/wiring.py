@@ -64,6 +64,11 @@ def open_lag(url: str, group: str) -> Any:
     return _adapter(_known(_LAGS, _scheme(url), url, "live stream")).from_url(url, group)
 
 
+def has_lag(url: str) -> bool:
+    """Whether `open_lag` knows the kind of source that `url` names."""
+    return _scheme(url) in _LAGS
+
+
 def is_one_reader(url: str) -> bool:
     """Whether `url` names a source without groups: every reader would be given all of it."""
     return _scheme(url) in {"", "file"}

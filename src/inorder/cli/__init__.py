@@ -19,6 +19,8 @@ VERBS = {
     "produce": ("inorder.cli.produce:produce", "Send the lines of a JSON Lines file to a broker."),
     "relay": ("inorder.cli.relay:relay", "Publish an outbox: what is committed, each entity in order."),
     "state": ("inorder.cli.state:state", "Print the state of each entity."),
+    "status": ("inorder.cli.status:status", "Streams, what waits, what failed, replays and workers."),
+    "top": ("inorder.cli.top:top", "The busiest keys of a run with --metrics."),
     "dlq": ("inorder.cli.dlq:app", "Dead letters: look at them, mend them, replay them."),
     "prove": ("inorder.cli.prove:prove", "Find a delivery schedule that breaks a handler, or show there is none."),
     "doctor": ("inorder.cli.doctor:doctor", "Examine a live configuration: what in it can break order."),

@@ -15,11 +15,13 @@ from inorder.cli.codes import Exit
 from inorder.cli.failing import check_not_an_option, complain
 from inorder.cli.progress import Progress
 from inorder.cli.stopping import Stopping
+from inorder.cli.streams import open_stream
 from inorder.cli.summary import print_report
 from inorder.declaration import Declaration, declaration_of
 from inorder.errors import UsageError
+from inorder.observe import desk
 from inorder.observe.log import log_to_stderr
-from inorder.wiring import check_source, check_store, is_one_reader, open_store
+from inorder.wiring import check_source, check_store, has_lag, is_one_reader, open_lag, open_store
 from inorder.worker.child import SPARE_S
 from inorder.worker.loading import load_consumer
 from inorder.worker.run import Worker, report
@@ -51,6 +53,10 @@ def run(
         float | None,
         Parameter(validator=AtLeastZero, help="Seconds without an event after which to end, once all is settled"),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        Parameter(help="Serve /metrics, /livez, /readyz and /keys at PORT or HOST:PORT; 0 is any free port"),
+    ] = None,
     as_json: Annotated[
         bool, Parameter("--json", negative=(), show_default=False, help="Print one closing document")
     ] = False,
@@ -68,12 +74,21 @@ def run(
     settings = Settings(source=source, store=store, concurrency=concurrency, until_idle_s=until_idle)
     check_source(source)
     check_store(store)
+    desk.check(metrics)
     began = time.monotonic()
     with contextlib.redirect_stdout(sys.stderr):
         declared = declaration_of(load_consumer(consumer))
-        made = _one(declared, settings) if workers == 1 else _several(consumer, declared, settings, workers, log_level)
+        watched = metrics is not None
+        if workers == 1:
+            made = _one(declared, settings, watched)
+        else:
+            made = _several(consumer, declared, settings, workers, log_level, watched)
         limit_s = declared.limits.drain_s + 2 * SPARE_S
-        with Stopping(made.stop, limit_s, made.kill) as stopping, Progress(declared, settings, made.tallies):
+        with (
+            Stopping(made.stop, limit_s, made.kill) as stopping,
+            Progress(declared, settings, made.tallies),
+            _served(metrics, declared, settings, made.snapshots),
+        ):
             clean = made.run()
     look = open_store(store, declared.name)
     try:
@@ -93,16 +108,46 @@ class _Made(NamedTuple):
     stop: Callable[[], None]
     kill: Callable[[], None]
     tallies: Callable[[], Sequence[int]]
+    snapshots: Callable[[], desk.Workers]
 
 
-def _one(declared: Declaration, settings: Settings) -> _Made:
-    worker = Worker(declared.function, settings)
-    return _Made(worker.run, worker.stop, lambda: None, lambda: [worker.tally])
+def _one(declared: Declaration, settings: Settings, watched: bool) -> _Made:
+    if not watched:
+        worker = Worker(declared.function, settings)
+        return _Made(worker.run, worker.stop, lambda: None, lambda: [worker.tally], lambda: desk.Workers([], [], 1, 0))
+    from inorder.observe.watching import Watching
+
+    watching = Watching(declared.order)
+    worker = Worker(declared.function, settings, observer=watching)
+    return _Made(
+        worker.run,
+        worker.stop,
+        lambda: None,
+        lambda: [worker.tally],
+        lambda: desk.Workers([watching.snapshot()], [], 1, 0),
+    )
 
 
-def _several(consumer: str, declared: Declaration, settings: Settings, workers: int, log_level: str) -> _Made:
+def _several(
+    consumer: str, declared: Declaration, settings: Settings, workers: int, log_level: str, watched: bool
+) -> _Made:
     """Under a supervisor."""
     if is_one_reader(settings.source):
         raise UsageError(f"{settings.source} is read by one process: leave --workers out, or produce it to a broker")
-    group = Supervisor(consumer, settings, workers, log_level, declared.limits.drain_s)
-    return _Made(group.run, group.stop, group.kill, lambda: group.tallies)
+    group = Supervisor(consumer, settings, workers, log_level, declared.limits.drain_s, watched)
+    return _Made(
+        group.run,
+        group.stop,
+        group.kill,
+        lambda: group.tallies,
+        lambda: desk.Workers(group.snapshots(), [group.left], workers, group.restarts),
+    )
+
+
+def _served(
+    place: str | None, declared: Declaration, settings: Settings, workers: Callable[[], desk.Workers]
+) -> contextlib.AbstractContextManager[None]:
+    """Metrics and probes, where they are asked for."""
+    name, source = declared.name, settings.source
+    open_behind = (lambda: open_lag(source, name)) if has_lag(source) else None
+    return desk.served(place, name, workers, lambda: open_stream(settings.store, name), open_behind)

@@ -177,6 +177,8 @@ class Planner:
             return False
         decision = self.guard.decide(entity, event)
         waiting = entity.waiting
+        if decision is not Decision.APPLY and event.receiver is None and (waiting is None or waiting.open):
+            changes.strayed(event.version - entity.version - 1)
         if decision is Decision.APPLY:
             # The last version may wait as its own duplicate, delivered again while it was a letter. It goes first:
             # nobody would look for it once the state is past it.
@@ -188,8 +190,6 @@ class Planner:
         elif decision is Decision.HOLD:
             if event.receiver is not None:
                 return False
-            if waiting is None or waiting.open:
-                changes.strayed(event.version - entity.version - 1)
             if early is None or (waiting is not None and not waiting.open):
                 self.hold(entity, event, changes, now)
             elif event.version in early:
@@ -197,8 +197,6 @@ class Planner:
             else:
                 early[event.version] = event
         else:
-            if event.receiver is None:
-                changes.strayed(event.version - entity.version - 1)
             self._refuse(event, _SETTLED[decision], changes, now)
             if event.receiver is not None:
                 self._left(entity, event, changes)

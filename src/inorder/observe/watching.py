@@ -95,7 +95,7 @@ class Watching:
             self._in_flight -= unit.events
 
     def started(self, piece: Slice) -> None:
-        """A handler without `tx` is called with an event of this slice. Events that waited in the store are left out."""
+        """A handler without `tx` is called with an event of this slice, where that did not wait in the store."""
         arrived = self._arrived.get(id(piece))
         if arrived is not None:
             self._meter.observe(metrics.LANE_WAIT_S, time.monotonic() - arrived)
@@ -160,7 +160,7 @@ class Watching:
         meter, now = self._meter, time.time()
         with self._lock:
             busiest, effects = self._busiest.top(MOST_KEYS)
-            oldest = {partition: now for partition in self._partitions}
+            oldest = dict.fromkeys(self._partitions, now)
             for unit, under_way in self._under_way.items():
                 oldest[unit.partition] = min(oldest.get(unit.partition, now), under_way.written_at)
             in_flight = self._in_flight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inorder.core.event import Partition
 from inorder.errors import UsageError
 from inorder.sources.embedded_broker import EmbeddedBroker
 from inorder.sources.embedded_url import parse
@@ -24,9 +25,13 @@ class EmbeddedLag:
         return cls(EmbeddedBroker(location.path), location.topic, location.options.get("group") or group)
 
     def __call__(self) -> int:
+        return sum(self.by_partition().values())
+
+    def by_partition(self) -> dict[Partition, int]:
+        """The same for each partition."""
         ends = self._broker.ends(self._topic)
         committed = self._broker.committed(self._topic, self._group)
-        return sum(end - committed.get(partition, 0) for partition, end in ends.items())
+        return {partition: end - committed.get(partition, 0) for partition, end in ends.items()}
 
     def close(self) -> None:
         """Close the file."""

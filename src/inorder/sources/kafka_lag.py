@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, Consumer, KafkaException, TopicPartition
 
+from inorder.core.event import Partition
 from inorder.errors import Unreachable, UsageError
 from inorder.sources import kafka_contact as contact
 from inorder.sources import kafka_url
@@ -35,12 +36,16 @@ class KafkaLag:
         return cls(location.bootstrap, location.topic, location.group or group, location.options)
 
     def __call__(self) -> int:
+        return sum(self.by_partition().values())
+
+    def by_partition(self) -> dict[Partition, int]:
+        """The same for each partition."""
         try:
             return self._behind()
         except KafkaException as error:
             raise Unreachable(f"Kafka at {self._bootstrap} does not say how far the live stream is: {error}") from None
 
-    def _behind(self) -> int:
+    def _behind(self) -> dict[Partition, int]:
         topics = self._client.list_topics(self._topic, timeout=ASK_TIMEOUT_S).topics
         if self._topic not in topics or topics[self._topic].error is not None:
             raise UsageError(f"Kafka at {self._bootstrap} has no topic {self._topic}")
@@ -48,7 +53,9 @@ class KafkaLag:
         starts = self._offsets(numbers, OFFSET_BEGINNING)
         ends = self._offsets(numbers, OFFSET_END)
         committed = {one.partition: one.offset for one in self._client.committed(self._at(numbers), ASK_TIMEOUT_S)}
-        return sum(max(0, ends[one] - max(committed.get(one, -1), starts[one])) for one in numbers)
+        return {
+            Partition(self._topic, one): max(0, ends[one] - max(committed.get(one, -1), starts[one])) for one in numbers
+        }
 
     def _offsets(self, numbers: Iterable[int], where: int) -> dict[int, int]:
         answer = self._client.offsets_for_times(self._at(numbers, where), ASK_TIMEOUT_S)

@@ -12,14 +12,23 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from inorder.core.order import Order as Declared
 from inorder.errors import InorderError, UsageError
+from inorder.observe.meter import Snapshot
+from inorder.observe.nobody import NOBODY
 from inorder.worker.settings import Settings
 
+if TYPE_CHECKING:
+    from inorder.observe.watching import Watching
+
+_telling = threading.Lock()
+REPORT_EVERY_S = 1.0
+"""How often it says what it has counted. Less than that is lost with a process that is killed."""
 SPARE_S = 5.0
 """Time to leave the source, after the handlers' own limit."""
 
@@ -30,6 +39,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     settings: Settings
     log_level: str
+    watched: bool = False
+    """Whether it is to say again and again what it counts."""
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,6 +52,8 @@ class News(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """It has joined the group, and polls."""
     ended: str | None = None
     """It ends by itself: "idle", or "stopped" when it was told to."""
+    numbers: Snapshot | None = None
+    """What it has counted so far."""
     error: str | None = None
     """It ends because of this."""
     usage: bool = False
@@ -98,12 +111,43 @@ def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
     consumer = load_consumer(order.target)
     drain_s = declaration_of(consumer).limits.drain_s
     threading.Thread(target=_watch_parent, args=(stop, drain_s), name="watch-parent", daemon=True).start()
-    worker = Worker(consumer, order.settings, _Once(lambda: _tell(channel, News(up=True))))
+    watching = _watching(declaration_of(consumer).order) if order.watched else None
+    on_poll = _Once(lambda: _tell(channel, News(up=True)))
+    worker = Worker(consumer, order.settings, on_poll, watching or NOBODY)
     _tell(channel, News(tally=worker.tally))
     stop.leads_to(worker.stop)
-    ended = worker.run()
+    if watching is None:
+        ended = worker.run()
+    else:
+        with _reporting(watching, channel):
+            ended = worker.run()
     _tell(channel, News(ended="stopped" if stop.wished else "idle"))
     return ended
+
+
+def _watching(declared: Declared) -> Watching:
+    from inorder.observe.watching import Watching
+
+    return Watching(declared)
+
+
+@contextlib.contextmanager
+def _reporting(watching: Watching, channel: BinaryIO) -> Iterator[None]:
+    """Within the block, say every second what was counted, and a last time at its end."""
+    over = threading.Event()
+
+    def report() -> None:
+        while not over.wait(REPORT_EVERY_S):
+            _tell(channel, News(numbers=watching.snapshot()))
+
+    thread = threading.Thread(target=report, name="report", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        _tell(channel, News(numbers=watching.snapshot()))
 
 
 class _Once:
@@ -128,8 +172,12 @@ def _watch_parent(stop: Stop, drain_s: float) -> None:
 
 
 def _tell(channel: BinaryIO, news: News) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the supervisor is dead, as the end of standard input says too
-        channel.write(msgspec.json.encode(news) + b"\n")
+    line = memoryview(msgspec.json.encode(news) + b"\n")
+    # Under a lock, and to its end: two threads speak, and a long line does not go out at once.
+    # It breaks when the supervisor is dead, as the end of standard input says too.
+    with _telling, contextlib.suppress(BrokenPipeError):
+        while line:
+            line = line[channel.write(line) :]
 
 
 def _named(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import IO
 
 import msgspec
 
+from inorder.observe.meter import Snapshot
 from inorder.worker.child import News, Order
 
 
@@ -22,6 +23,8 @@ class Process:
         self.started_at = time.monotonic()
         self.tally: int | None = None
         """Its row of counts in the store, as soon as it has one."""
+        self._numbers = Snapshot()
+        self._heard_at = self.started_at
         self.up = False
         """Whether it has ever polled."""
         self.ended: str | None = None
@@ -56,7 +59,14 @@ class Process:
                 self._heard(msgspec.json.decode(line, type=News))
         return data is None
 
+    def numbers(self) -> Snapshot:
+        """What it has counted, as far as it has said so."""
+        since_s = time.monotonic() - self._heard_at
+        return msgspec.structs.replace(self._numbers, polled_s=self._numbers.polled_s + since_s)
+
     def _heard(self, news: News) -> None:
+        if news.numbers is not None:
+            self._numbers, self._heard_at = news.numbers, time.monotonic()
         self.tally = news.tally or self.tally
         self.up = news.up or self.up
         self.ended = news.ended or self.ended

@@ -12,6 +12,7 @@ import time
 import msgspec
 
 from inorder.errors import InorderError, UsageError
+from inorder.observe.meter import Snapshot, added, left_behind
 from inorder.worker.child import SPARE_S, Order
 from inorder.worker.process import Process, cause
 from inorder.worker.settings import Settings
@@ -45,7 +46,13 @@ class Place:
 class Supervisor:
     """Runs `workers` processes of the consumer that `target` names."""
 
-    def __init__(self, target: str, settings: Settings, workers: int, log_level: str, drain_s: float) -> None:
+    def __init__(
+        self, target: str, settings: Settings, workers: int, log_level: str, drain_s: float, watched: bool = False
+    ) -> None:
+        self.restarts = 0
+        """How many processes have died and been replaced, or are about to be."""
+        self.left = Snapshot()
+        """What processes that have ended had counted."""
         self.tallies: list[int] = []
         """The rows of counts of all processes of this run, the dead ones included."""
         self._drain_s = drain_s
@@ -57,12 +64,18 @@ class Supervisor:
         self._fatal: InorderError | None = None
         self._selector = selectors.DefaultSelector()
         each = [msgspec.structs.replace(settings, worker=str(number)) for number in range(1, workers + 1)]
-        self._places = [Place(Order(target=target, settings=mine, log_level=log_level)) for mine in each]
+        orders = [Order(target=target, settings=mine, log_level=log_level, watched=watched) for mine in each]
+        self._places = [Place(order) for order in orders]
 
     @property
     def pids(self) -> list[int]:
         """The processes that run at present."""
         return [place.process.pid for place in self._places if place.process is not None]
+
+    def snapshots(self) -> list[Snapshot]:
+        """What the processes that run, and poll, counted last. From any thread."""
+        running = (place.process for place in self._places)
+        return [process.numbers() for process in running if process is not None and process.up]
 
     def stop(self) -> None:
         """Let every process finish what runs, and return from `run`. May be called from a signal handler."""
@@ -147,6 +160,7 @@ class Supervisor:
         self._unregister(process)
         code = process.close()
         place.process = None
+        self.left = added([self.left, left_behind(process.numbers())])
         if self._stopping:
             # One that had not got as far as its signals dies of the SIGTERM, with nothing begun.
             self._clean = self._clean and (code == 0 or process.tally is None)
@@ -169,6 +183,7 @@ class Supervisor:
                     InorderError(f"worker {place.name} could not start, {FALSE_STARTS} times in a row: {why}")
                 )
         now = time.monotonic()
+        self.restarts += 1
         place.deaths = 1 if now - process.started_at > STEADY_S else place.deaths + 1
         wait_s = min(FIRST_BACKOFF_S * 2 ** (place.deaths - 1), LONGEST_BACKOFF_S)
         place.start_at = now + wait_s

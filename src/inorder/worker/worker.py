@@ -314,6 +314,7 @@ class Loop:
         for command in self._engine.assigned(fences, queue):
             self._obey(command)
         self._observer.owned(self._engine.fences, came=len(partitions))
+        self._pulse.beat(self._engine.fences)
         self._runner.own(self._engine.fences, due)
         self._active_at = self._clock.now()
 
