@@ -153,7 +153,11 @@ REBALANCES = Metric(
     ("assigned", "revoked", "lost"),
 )
 PAUSED = Metric(
-    "inorder_paused_workers", _GAUGE, "Workers that wait because the store, or what a handler needs, is down."
+    "inorder_paused_workers",
+    _GAUGE,
+    "Workers that wait because the store, or what a handler needs, is down.",
+    ("cause",),
+    ("store", "handler"),
 )
 BUSIEST_SHARE = Metric(
     "inorder_busiest_key_share",

@@ -54,7 +54,7 @@ class Watching:
         self._arrived: dict[int, float] = {}
         self._in_flight = 0
         self._partitions: set[Partition] = set()
-        self._paused = False
+        self._paused = dict.fromkeys(metrics.PAUSED.values, False)
         self._polled_at = time.monotonic()
         self._told = False
 
@@ -151,9 +151,9 @@ class Watching:
         """A transaction was refused because so many of its partitions have a newer owner."""
         self._meter.add(metrics.FENCED, partitions)
 
-    def paused(self, why: str | None) -> None:
-        """The store, or what the handler needs, is down; None: it is back."""
-        self._paused = why is not None
+    def paused(self, cause: str, why: str | None) -> None:
+        """The `store`, or what the `handler` needs, is down; None: it is back."""
+        self._paused[cause] = why is not None
 
     def snapshot(self) -> Snapshot:
         """All numbers now."""
@@ -169,7 +169,8 @@ class Watching:
             meter.set(metrics.OLDEST_UNSETTLED_S, now - written_at, partition.topic, str(partition.number))
         meter.set(metrics.IN_FLIGHT, in_flight)
         meter.set(metrics.PARTITIONS, len(oldest))
-        meter.set(metrics.PAUSED, float(self._paused))
+        for cause, paused in self._paused.items():
+            meter.set(metrics.PAUSED, float(paused), cause)
         return msgspec.structs.replace(
             meter.snapshot(), busiest=busiest, effects=effects, polled_s=time.monotonic() - self._polled_at
         )

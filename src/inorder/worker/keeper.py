@@ -61,10 +61,10 @@ class Keeper:
         while True:
             try:
                 answer = await loop.run_in_executor(self._thread, question)
-                self._observer.paused(None)
+                self._observer.paused("store", None)
                 return answer
             except Unreachable as error:
                 log.error("paused: %s", error)
-                self._observer.paused(str(error))
+                self._observer.paused("store", str(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

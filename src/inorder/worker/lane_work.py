@@ -31,7 +31,7 @@ from inorder.worker.claims import Claims
 from inorder.worker.group import Group, Groups
 from inorder.worker.job import Job
 from inorder.worker.keeper import Keeper
-from inorder.worker.runner import FIRST_PAUSE_S
+from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from inorder.worker.timers import Timers
 
 log = logging.getLogger("inorder.worker")
@@ -89,6 +89,7 @@ class LaneWork:
         self._committing = False
         self._commits = 0
         self._paused_s = 0.0
+        self._last_pause_s = 0.0
         self._stopping = False
         self._ringing = False
         self._alarm: asyncio.TimerHandle | None = None
@@ -272,6 +273,7 @@ class LaneWork:
             return False
         rest = run.events
         if run.error is None:
+            self._go_on()
             for event in rest:
                 self._planner.applied(run.entity, event, self._groups.now.changes)
                 self._note(event)
@@ -575,9 +577,18 @@ class LaneWork:
         """Something that the handler needs is down: start nothing for a while."""
         if self._paused_s:
             return
-        log.error("paused: %s", why)
-        self._paused_s = FIRST_PAUSE_S
+        if self._last_pause_s == 0.0:
+            log.error("paused: %s", why)
+            self._observer.paused("handler", why)
+        self._paused_s = self._last_pause_s = min(max(FIRST_PAUSE_S, 2 * self._last_pause_s), LONGEST_PAUSE_S)
         self._loop.call_later(self._paused_s, self._resume)
+
+    def _go_on(self) -> None:
+        """A handler has returned: what it needs is there."""
+        if self._last_pause_s:
+            log.warning("goes on after a pause")
+            self._last_pause_s = 0.0
+            self._observer.paused("handler", None)
 
     def _resume(self) -> None:
         self._paused_s = 0.0

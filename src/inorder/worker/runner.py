@@ -251,7 +251,7 @@ class BatchRunner:
                 if self.outage is None:
                     log.error("paused: %s", error)
                 self.outage = str(error)
-                batches.observer.paused(self.outage)
+                batches.observer.paused("store" if isinstance(error, Unreachable) else "handler", self.outage)
                 batches.effect.now_at = None
                 with self._condition:
                     stopped = self._condition.wait_for(lambda: self._stopping, pause_s)
@@ -262,5 +262,6 @@ class BatchRunner:
                 if self.outage is not None:
                     log.warning("goes on after: %s", self.outage)
                     self.outage = None
-                    batches.observer.paused(None)
+                    batches.observer.paused("store", None)
+                    batches.observer.paused("handler", None)
                 return lost

@@ -348,11 +348,11 @@ class Loop:
         while not self._stop.is_set():
             try:
                 found = ask()
-                self._observer.paused(None)
+                self._observer.paused("store", None)
                 return found
             except Unreachable as error:
                 log.error("paused: %s", error)
-                self._observer.paused(str(error))
+                self._observer.paused("store", str(error))
                 self._clock.sleep(pause_s)
                 self._observer.polled()
                 # What keeps the store from us may be a handler of our own that hangs.

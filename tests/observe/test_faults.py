@@ -1,0 +1,80 @@
+"""Every alert's fault, planted into a live `inorder run --metrics`: its rule is true of what is scraped, no other is.
+
+All runs start together and their faults are planted one after the other; each test then waits for what must be seen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from inorder.cli import main
+from inorder.observe.alerts import TABLE
+from tests.cli.conftest import Said
+from tests.observe.faults import FAULTS, HEALTHY, PARTITIONS, Fault, Site
+from tests.observe.promql import Series, evaluate
+from tests.observe.scraping import Scraped
+from tests.services import Postgres
+
+
+class Watched:
+    """One site, and all that was scraped of it."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.at = Scraped(site.run)
+        self.series = Series()
+        self.asked_at = 0.0
+
+    def fires(self) -> set[str]:
+        """The alerts whose rule is true, however long it must be so."""
+        page = self.at.metrics()
+        self.asked_at = time.time()
+        self.series.scraped(self.asked_at, page)
+        return {alert.name for alert in TABLE if evaluate(alert.expr, self.series, self.asked_at)}
+
+    def begun(self) -> bool:
+        """Whether the run is up, before anything has happened."""
+        page = self.at.metrics()
+        return page.value("inorder_partitions") == PARTITIONS and page.value("inorder_store_up") == 1
+
+
+def quietly(*arguments: object) -> Said:
+    """The command in this process; only its exit code is of interest."""
+    return Said(int(main([str(argument) for argument in arguments])), "", "")
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[dict[str, Watched]]:
+    """All sites, with their faults planted after a first scrape."""
+    sites: dict[str, Site] = {}
+    command = quietly
+    try:
+        for fault in FAULTS:
+            store = postgres.fresh_database() if fault.postgres else None
+            sites[fault.name] = Site(tmp_path_factory.mktemp(fault.name), fault, store)
+        found = {name: Watched(site) for name, site in sites.items()}
+        for fault in FAULTS:
+            one = found[fault.name]
+            one.site.run.until(one.begun)
+            assert one.fires() == set(), fault.name
+            fault.plant(one.site, command)
+        yield found
+    finally:
+        for site in sites.values():
+            site.run.end()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_alerts_of_a_fault_fire_and_no_others(fault: Fault, watched: dict[str, Watched]) -> None:
+    one = watched[fault.name]
+    if fault is HEALTHY:
+        one.site.run.until(lambda: one.at.metrics().value("inorder_events_total", outcome="applied") == 120)
+    one.site.run.until(lambda: set(fault.alerts) <= one.fires())
+    assert one.fires() <= {*fault.alerts, *fault.too}
+
+
+def test_every_alert_has_a_fault() -> None:
+    assert {alert.name for alert in TABLE} == {name for fault in FAULTS for name in fault.alerts}
