@@ -12,7 +12,7 @@ UV   := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -b constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check bench pins clean
+.PHONY: help demo test lint format types check ops bench pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ check: lint types test ## lint, types and test
 pins: $(DEV) ## write constraints.txt anew from pyproject.toml
 	@$(UV) pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --upgrade \
 		--no-annotate --no-header --no-emit-index-url --no-emit-find-links --quiet -o constraints.txt
+
+ops: $(DEV) ## write ops/ anew: alerts and dashboard
+	@$(BIN)/python -m inorder.observe.alerts > ops/alerts.yaml
+	@$(BIN)/python -m inorder.observe.dashboard > ops/dashboard.json
 
 bench: $(DEV) ## measure, for an hour; ARGS="--quick" for minutes, ARGS="fold tx" for some parts, ARGS="--help" for more
 	@$(BIN)/python -m tests.services

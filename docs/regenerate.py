@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "docs" / "dead-letters.md", ROOT / "docs" / "proof.md"]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("dead-letters", "proof", "runbook")]
 _BLOCK = re.compile(r"```console\n(.*?)```|<!-- run: (.*?) -->", re.DOTALL)
 _VARYING = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
