@@ -185,6 +185,9 @@ class Observer(Protocol):
     def settled(self, unit: Unit) -> None:
         """All of a slice is settled."""
 
+    def lapsed(self, unit: Unit) -> None:
+        """The lease of a slice has ended before its turn came; it comes again."""
+
     def owned(self, partitions: Iterable[Partition], came: int = 0, went: int = 0, lost: int = 0) -> None:
         """The partitions that this worker has, after a rebalance in which so many came, were revoked, or were lost."""
 

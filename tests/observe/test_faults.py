@@ -18,6 +18,8 @@ from tests.observe.promql import Series, evaluate
 from tests.observe.scraping import Scraped
 from tests.services import Postgres
 
+pytestmark = pytest.mark.xdist_group("faults of the alerts")
+
 
 class Watched:
     """One site, and all that was scraped of it."""

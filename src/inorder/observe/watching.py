@@ -79,6 +79,11 @@ class Watching:
         if under_way is not None:
             self._meter.observe(metrics.END_TO_END_S, max(0.0, time.time() - under_way.written_at))
 
+    def lapsed(self, unit: Unit) -> None:
+        """The lease of a slice has ended before its turn came; it comes again."""
+        with self._lock:
+            self._forget(unit)
+
     def owned(self, partitions: Iterable[Partition], came: int = 0, went: int = 0, lost: int = 0) -> None:
         """The partitions that this worker has, after a rebalance."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inorder.core.event import Partition
 from inorder.sources import sqs_contact as contact
 from inorder.sources import sqs_url
 from inorder.sources.sqs_desk import Desk
@@ -20,6 +21,10 @@ class SqsLag:
     def from_url(cls, url: str, group: str) -> SqsLag:
         """For the queue that `url` names; it has no groups."""
         return cls(sqs_url.parse(url))
+
+    def by_partition(self) -> dict[Partition, int]:
+        """The same, as sources with partitions tell it."""
+        return {Partition(self._location.queue, 0): self()}
 
     def __call__(self) -> int:
         with contact.telling(self._location):

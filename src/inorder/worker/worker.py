@@ -255,6 +255,7 @@ class Loop:
         lapsed = self._runner.lapsed()
         for unit in lapsed:
             self._engine.lapsed(unit)
+            self._observer.lapsed(unit)
         if lapsed:
             log.warning("the leases of %d messages ended before their turn came; they come again", len(lapsed))
             self._queue.forget([unit.next_offset for unit in lapsed])
