@@ -16,10 +16,9 @@ from typing import Any
 from inorder.lab.drawing import svg
 from inorder.lab.results import Line, Plot, Point
 from tests.cli.conftest import events
-from tests.cli.process import wait_until
 from tests.observe.consumers import BAD
 from tests.observe.faults import HEALTHY, PARTITIONS, Site
-from tests.observe.scraping import Page, Scraped
+from tests.observe.scraping import Page, Scraped, await_
 
 PLOTS = Path(__file__).with_name("plots")
 EVERY_S, SAMPLES, PIECES = 0.25, 40, 24
@@ -37,7 +36,7 @@ class Watched:
     def begin(self) -> None:
         """Wait until it is up."""
         self._at = Scraped(self.site.run)
-        wait_until(lambda: self._at.metrics().value("inorder_partitions") == PARTITIONS)
+        await_(self.site.run, lambda: self._at.metrics().value("inorder_partitions") == PARTITIONS)
 
     def step(self, at: float) -> None:
         """Send the next piece, and scrape."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +15,18 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.cli.process import Running
 
 Labels = frozenset[tuple[str, str]]
+
+
+PATIENCE_S = 100.0
+"""For what takes a second or two on a machine with nothing else to do."""
+
+
+def await_(run: Running, true: Callable[[], object]) -> None:
+    """Wait for something that this run will bring about."""
+    until = time.monotonic() + PATIENCE_S
+    while not true() and run.process.poll() is None and time.monotonic() < until:
+        time.sleep(0.1)
+    assert true(), run.err[-3_000:]
 
 
 class Page(dict[tuple[str, Labels], float]):
@@ -28,7 +42,7 @@ class Scraped:
     """The pages of one run."""
 
     def __init__(self, run: Running) -> None:
-        run.until(lambda: re.search(r"metrics at http://localhost:\d+", run.err))
+        await_(run, lambda: re.search(r"metrics at http://localhost:\d+", run.err))
         [port] = set(re.findall(r"metrics at http://localhost:(\d+)", run.err))
         self.base = f"http://127.0.0.1:{port}"
 

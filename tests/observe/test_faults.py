@@ -15,10 +15,10 @@ from inorder.observe.alerts import TABLE
 from tests.cli.conftest import Said
 from tests.observe.faults import FAULTS, HEALTHY, PARTITIONS, Fault, Site
 from tests.observe.promql import Series, evaluate
-from tests.observe.scraping import Scraped
+from tests.observe.scraping import Scraped, await_
 from tests.services import Postgres
 
-pytestmark = pytest.mark.xdist_group("faults of the alerts")
+pytestmark = [pytest.mark.xdist_group("faults of the alerts"), pytest.mark.timeout(400)]
 
 
 class Watched:
@@ -60,7 +60,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Ite
         found = {name: Watched(site) for name, site in sites.items()}
         for fault in FAULTS:
             one = found[fault.name]
-            one.site.run.until(one.begun)
+            await_(one.site.run, one.begun)
             assert one.fires() == set(), fault.name
             fault.plant(one.site, command)
         yield found
@@ -73,8 +73,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Ite
 def test_the_alerts_of_a_fault_fire_and_no_others(fault: Fault, watched: dict[str, Watched]) -> None:
     one = watched[fault.name]
     if fault is HEALTHY:
-        one.site.run.until(lambda: one.at.metrics().value("inorder_events_total", outcome="applied") == 120)
-    one.site.run.until(lambda: set(fault.alerts) <= one.fires())
+        await_(one.site.run, lambda: one.at.metrics().value("inorder_events_total", outcome="applied") == 120)
+    await_(one.site.run, lambda: set(fault.alerts) <= one.fires())
     assert one.fires() <= {*fault.alerts, *fault.too}
 
 

@@ -54,6 +54,7 @@ def test_what_is_named_exists() -> None:
         assert verb in VERBS, verb
 
 
+@pytest.mark.timeout(400)
 def test_the_transcripts_are_what_their_commands_print() -> None:
     docs = regenerating()
     assert docs.plain(docs.regenerate(TEXT)).splitlines() == docs.plain(TEXT).splitlines()

@@ -20,7 +20,7 @@ from inorder.observe.serving import Answer, Serving, address_of
 from inorder.observe.stock import Stock
 from inorder.wiring import open_store
 from tests.cli.conftest import CONSUMERS, Command, Start, events, write_lines
-from tests.observe.scraping import Scraped
+from tests.observe.scraping import Scraped, await_
 
 LEDGER = f"{CONSUMERS}:ledger"
 
@@ -43,25 +43,25 @@ def test_several_processes_are_one_page_and_a_killed_one_takes_nothing_back(star
         applied = page.value("inorder_events_total", outcome="applied")
         return applied == 240 and page.value("inorder_partitions") == 8 and page.value("inorder_workers") == 2
 
-    run.until(settled)
+    await_(run, settled)
     page = at.metrics()
     assert page.value("inorder_received_events_total") == 240
     assert page.value("inorder_effect_order_checks_total") == 240
     assert page.value("inorder_effect_order_violations_total") == 0
     assert page.value("inorder_batch_events_sum") == 240
     assert page.value("inorder_end_to_end_seconds_count") > 0
-    run.until(lambda: at.metrics().value("inorder_lag_events") == 0)
+    await_(run, lambda: at.metrics().value("inorder_lag_events") == 0)
     assert len([1 for name, _ in at.metrics() if name == "inorder_lag_events"]) == 8
     assert [(one["key"], one["effects"]) for one in at.keys()["busiest"][:2]] == [("a00", 30), ("a01", 30)]
     assert at.get("/livez") == at.get("/readyz") == (200, "ok\n")
 
     os.kill(run.workers[0], signal.SIGKILL)
-    run.until(lambda: at.metrics().value("inorder_worker_restarts_total") == 1)
-    run.until(lambda: at.metrics().value("inorder_workers") == 2)
+    await_(run, lambda: at.metrics().value("inorder_worker_restarts_total") == 1)
+    await_(run, lambda: at.metrics().value("inorder_workers") == 2)
     page = at.metrics()
     assert page.value("inorder_events_total", outcome="applied") == 240
     assert page.value("inorder_batch_events_sum") == 240
-    run.until(lambda: at.metrics().value("inorder_partitions") == 8)
+    await_(run, lambda: at.metrics().value("inorder_partitions") == 8)
     run.signal(signal.SIGTERM)
     assert run.code() == 0
 

@@ -15,7 +15,7 @@ from inorder.core.event import Partition
 from inorder.core.order import Order
 from inorder.wiring import open_store
 from tests.cli.conftest import CONSUMERS, Command, Start, events, write_lines
-from tests.observe.scraping import Scraped
+from tests.observe.scraping import Scraped, await_
 
 LEDGER = f"{CONSUMERS}:ledger"
 
@@ -73,12 +73,12 @@ def test_live_workers_and_their_partitions_are_told_and_a_killed_one_falls_silen
         return [(one["worker"], one["partitions"]) for one in said.document["streams"][0]["workers"] if one["live"]]
 
     every = [f"ledger/{number}" for number in range(8)]
-    run.until(lambda: len(workers()) == 2 and sorted(p for _, had in workers() for p in had) == every)
+    await_(run, lambda: len(workers()) == 2 and sorted(p for _, had in workers() for p in had) == every)
     assert sorted(name for name, _ in workers()) == ["1", "2"]
     assert re.search(r"^2 +\d+ +live .* ledger/\d", inorder("status").out, re.M)
 
     at = Scraped(run)
-    run.until(lambda: at.keys()["effects"] == 240)
+    await_(run, lambda: at.keys()["effects"] == 240)
     top = inorder("top", at.base.rpartition(":")[2])
     assert top.code == 0
     assert re.search(r"^a00 +30 +12\.5%$", top.out, re.M)
@@ -124,7 +124,7 @@ def test_a_replay_under_way_is_told(inorder: Command, troubled: Path) -> None:
 def test_watching_goes_on_until_ctrl_c(inorder: Command, start: Start, troubled: Path) -> None:
     inorder("run", LEDGER, "--from", troubled, "--until-idle", 0.1)
     watch = start("status", "--watch", "--every", 0.1, "--json")
-    watch.until(lambda: len(watch.out.splitlines()) >= 2)
+    await_(watch, lambda: len(watch.out.splitlines()) >= 2)
     watch.process.send_signal(signal.SIGINT)
     assert watch.code() == 130
     for line in watch.out.splitlines():
