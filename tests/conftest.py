@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from _pytest.nodeid import coerce_node_id
 
 from tests.services import ElasticMQ, KafkaCluster, Postgres
 
@@ -31,7 +32,7 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A test that asks for a service carries its marker, so that `pytest -m "not kafka"` is always right.
 
     In a parallel run, tests that use three brokers stay in one process, and so do those of one run of the demo.
@@ -40,8 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for name in getattr(item, "fixturenames", ()):
             if name in MARKER_OF_FIXTURE:
                 item.add_marker(MARKER_OF_FIXTURE[name])
-        if "kafka_three" in item.fixturenames:
+        if "kafka_three" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("three brokers"))
+        group = item.get_closest_marker("xdist_group")
+        if group is not None and hasattr(config, "workerinput"):
+            # As pytest-xdist 3.8 means to do itself; it sets an attribute that pytest 9.2 has no more.
+            item._id = coerce_node_id(f"{item.nodeid}@{group.args[0]}")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,9 @@ from inorder.ports import Clock, Store
 BEAT_EVERY_S = 5.0
 """How often it is written."""
 
+LAST_TRIES, LAST_PAUSE_S = 20, 0.05
+"""The last one is worth a second's trying: whoever is not told of an end takes the worker for one that was killed."""
+
 
 class Pulse:
     """Writes now and then that a worker lives, which partitions it has and how fast it goes."""
@@ -42,4 +45,7 @@ class Pulse:
     def end(self) -> None:
         """The worker ends in good order."""
         with suppress(InorderError):
-            self._store.beat(self._tally, None, 0.0)
+            for _ in range(LAST_TRIES):
+                if self._store.beat(self._tally, None, 0.0):
+                    break
+                self._clock.sleep(LAST_PAUSE_S)
