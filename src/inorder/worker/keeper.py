@@ -12,6 +12,7 @@ from inorder.core.changes import Changes, EntityRow, HeldRow
 from inorder.core.entity import Entity
 from inorder.core.event import Partition
 from inorder.errors import Unreachable
+from inorder.observe.nobody import NOBODY
 from inorder.ports import Observer, Store
 from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
 
@@ -23,7 +24,7 @@ Answer = TypeVar("Answer")
 class Keeper:
     """Asks the store, again and again while it is unreachable. Its refusals are raised to whoever asked."""
 
-    def __init__(self, store: Store, observer: Observer) -> None:
+    def __init__(self, store: Store, observer: Observer = NOBODY) -> None:
         self._store = store
         self._observer = observer
         self._thread = ThreadPoolExecutor(1, "inorder-store")
