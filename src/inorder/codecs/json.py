@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
+from itertools import repeat
 from operator import attrgetter, itemgetter
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ import msgspec
 from inorder.codecs.explaining import explain, field_before, shown
 from inorder.codecs.payload import decoder, json_name
 from inorder.codecs.salvage import Salvage
-from inorder.core.event import MAX_VERSION, Event, Malformed, Slice, fingerprint
+from inorder.core.event import MAX_VERSION, Event, Malformed, Slice, fingerprint, fingerprints
 from inorder.core.words import describe, one_line
 from inorder.declaration import POSITION, Declaration
 
@@ -37,12 +38,48 @@ class JsonCodec:
         self._quotes = _quotes_without_duplicates(declaration.payload)
         self._declared = declaration
         self._has_id = declaration.id is not None
+        self._named = _named_fields(declaration)
         self._fields = _fields_getter(declaration)
         self._salvage = Salvage(declaration)
         self._counted = json_name(declaration.payload, declaration.version)
 
     def read(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
         """The events of a slice, in its order, and what could not be read."""
+        events = self._read_together(piece)
+        return (events, []) if events is not None else self._read_each(piece)
+
+    def _read_together(self, piece: Slice) -> list[Event] | None:
+        """The common case, each step one pass in C over all records. None: not all of them are plainly right.
+
+        What makes a record plainly right is the same as in `_read_each`. Quotes are counted over all of them: none has
+        fewer than it must have, or it would not have been decoded, so the sum is right only if each of them is.
+        """
+        values, named = piece.values, self._named
+        if named is None or self._quotes < 0:
+            return None
+        longest = self._limits.key_bytes // 4
+        try:
+            together = b"".join(values)  # type: ignore[arg-type]
+            if b"\\" in together or together.count(b'"') != self._quotes * len(values):
+                return None
+            payloads = list(map(self._decode, values))  # type: ignore[arg-type]
+            keys, versions, ids = (list(map(get, payloads)) for get in named)
+            if (
+                max(map(len, values)) > self._limits.event_bytes  # type: ignore[arg-type]
+                or set(map(type, versions)) != {int}
+                or min(versions) < 1
+                or max(versions) > MAX_VERSION
+                or not _plain_texts(keys, longest)
+                or not _plain_texts(ids, longest)
+            ):
+                return None
+        except Exception:
+            return None
+        prints = fingerprints(ids)
+        return list(map(Event, keys, versions, ids, prints, payloads, repeat(piece), range(len(values))))
+
+    def _read_each(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
+        """One record after the other, with a reason for each that is refused."""
         events: list[Event] = []
         malformed: list[Malformed] = []
         decode, fields, quotes = self._decode, self._fields, self._quotes
@@ -116,11 +153,29 @@ class _Unreadable(Exception):
     pass
 
 
-def _fields_getter(declared: Declaration) -> Callable[[Any, Slice, int], tuple[Any, Any, Any]]:
-    """A function to key, version and id of one event: one C call where all three are named fields."""
+def _plain_texts(texts: Sequence[Any], longest: int) -> bool:
+    """Whether all of these are texts of 1 to `longest` characters without NUL."""
+    return (
+        set(map(type, texts)) == {str} and all(texts) and max(map(len, texts)) <= longest and "\0" not in "".join(texts)
+    )
+
+
+def _getter(declared: Declaration) -> Callable[..., Callable[[Any], Any]]:
+    """How named fields of the payload are read."""
     origin = typing.get_origin(declared.payload) or declared.payload
     mapping = origin is Any or (isinstance(origin, type) and issubclass(origin, dict))
-    get: Callable[..., Callable[[Any], Any]] = itemgetter if mapping else attrgetter
+    return itemgetter if mapping else attrgetter
+
+
+def _named_fields(declared: Declaration) -> list[Callable[[Any], Any]] | None:
+    """Functions, each one C call, to key, version and id of a payload; None where not all three are named fields."""
+    names = (declared.key, declared.version, declared.id)
+    return [_getter(declared)(name) for name in names] if all(isinstance(name, str) for name in names) else None
+
+
+def _fields_getter(declared: Declaration) -> Callable[[Any, Slice, int], tuple[Any, Any, Any]]:
+    """A function to key, version and id of one event, wherever they come from."""
+    get = _getter(declared)
     names = (declared.key, declared.version, declared.id)
     if all(isinstance(name, str) for name in names):
         together = get(*names)
@@ -146,7 +201,7 @@ def _fields_getter(declared: Declaration) -> Callable[[Any, Slice, int], tuple[A
 
         return called
 
-    key, version, event_id = map(one, ("key", "version", "id"), names)
+    key, version, event_id = one("key", declared.key), one("version", declared.version), one("id", declared.id)
     return lambda value, piece, index: (
         key(value, piece, index),
         version(value, piece, index),

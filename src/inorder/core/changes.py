@@ -181,22 +181,26 @@ class Changes:
         Of each, the last `remembered` event ids are kept.
         """
         rows: list[EntityRow] = []
-        entities = self.entities
+        entities, grown = self.entities, 0
         for key in sorted(entities):
             entity = entities[key]
-            state = encode(entity)
-            self.grown += len(state or b"") - len(entity.stored_state or b"")
+            state, known, recent = encode(entity), entity.stored_state, entity.recent
+            if state is not None:
+                grown += len(state)
+            if known is not None:
+                grown -= len(known)
             entity.stored_state = state
-            recent = entity.recent
             if len(recent) > remembered:
                 del recent[: len(recent) - remembered]
             # The list inside is asked, not the ranges: a truth value computed in Python would cost more than all else.
             ranges = msgspec.json.encode(entity.ranges.pairs()) if entity.ranges.starts else b""
+            expected = entity.revision
             waits = entity.waiting is not None
-            rows.append(EntityRow(key, entity.revision, entity.version, ranges, recent.tobytes(), state, waits))
+            rows.append(EntityRow(key, expected, entity.version, ranges, recent.tobytes(), state, waits))
             if self.effects is not None and entity.applied:
                 self.effects.append(Effects(key, entity.stored_version, [event.version for event in entity.applied]))
-            entity.revision += 1
+            entity.revision = expected + 1
             entity.stored_version = entity.version
             entity.applied.clear()
+        self.grown += grown
         return rows

@@ -6,6 +6,8 @@ Here each column is packed by one join.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Any
@@ -79,7 +81,21 @@ def blobs(values: Sequence[bytes | None]) -> Blobs:
 
 def integers(values: Sequence[int | None]) -> Integers:
     """A bigint[]."""
-    return Integers([_NULL if value is None else _INTEGER(8, value) for value in values], len(values))
+    if None in values:
+        return Integers([_NULL if value is None else _INTEGER(8, value) for value in values], len(values))
+    return Integers([_eights(array("q", values))], len(values))  # type: ignore[arg-type]
+
+
+def _eights(numbers: array[int]) -> bytes:
+    """Each number behind its length: byte by byte over all of them, because a stride costs a tenth of a call each."""
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    packed = bytearray(12 * len(numbers))
+    packed[3::12] = b"\x08" * len(numbers)
+    found = numbers.tobytes()
+    for byte in range(8):
+        packed[4 + byte :: 12] = found[byte::8]
+    return bytes(packed)
 
 
 def floats(values: Sequence[float | None]) -> Floats:
