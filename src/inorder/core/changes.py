@@ -134,7 +134,7 @@ class Changes:
 
     def count(self, name: str, n: int = 1, tally: int | None = None) -> None:
         """Add `n` to a count, of this worker's tally unless another is named."""
-        at = (self.tally if tally is None else tally, str(name))
+        at = (self.tally if tally is None else tally, name)
         self.counts[at] = self.counts.get(at, 0) + n
 
     def delivered(self, outcome: Outcome, n: int = 1) -> None:

@@ -7,6 +7,7 @@ its retry is due, or replayed from a dead letter.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 import msgspec
@@ -61,6 +62,8 @@ _SETTLED = {
 
 _STOPPED = {Wait.PARKED, Wait.REPLAY}
 
+_VERSION = attrgetter("version")
+
 
 class Planner:
     """Decides events, entity by entity, and notes in `changes` what follows from each decision.
@@ -98,7 +101,14 @@ class Planner:
         now: float,
     ) -> None:
         """Decide the events of a batch, those of each entity in the order they came."""
-        aside = self._in_sequence(entities, events, effect, changes, now) if self._strict else by_key(events)
+        if self._strict:
+            aside = self._in_sequence(entities, events, effect, changes, now)
+            if aside:
+                # Most of the disorder is within the batch: sorted by version, it is a sequence again.
+                again = [event for rest in aside.values() for event in sorted(rest, key=_VERSION)]
+                aside = self._in_sequence(entities, again, effect, changes, now)
+        else:
+            aside = by_key(events)
         for key, rest in aside.items():
             if rest:
                 self.advance(entities[key], rest, effect, changes, now)
