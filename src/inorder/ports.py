@@ -135,6 +135,9 @@ class Store(Protocol):
     def held(self, key: str, most: int) -> list[HeldRow]:
         """The waiting events of a key, lowest versions first."""
 
+    def held_together(self, keys: Sequence[str], most: int) -> list[HeldRow]:
+        """The waiting events of several keys, up to `most` of each, lowest versions of a key first."""
+
     def due(self, partitions: Sequence[Partition]) -> dict[str, Waiting]:
         """How keys wait that stopped in one of these partitions, where something is to be done at a certain time."""
 

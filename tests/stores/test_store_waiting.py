@@ -22,8 +22,11 @@ def test_held_events_come_back_whole_and_in_order(place: Place) -> None:
     assert store.held("a", 10) == sorted(events, key=lambda event: event.version)
     assert store.held("a", 2) == [bare, events[3]]
     assert store.held("b", 10) == []
+    assert store.held_together(["b", "a"], 10) == store.held("a", 10)
     assert store.held_count() == store.held_count("a") == 4
     assert store.held_count("b") == 0
+    write(store, [row("b", 0, waits=True)], changes(held=[held("b", 7), held("b", 6), held("b", 9)]))
+    assert store.held_together(["b", "a"], 2) == [*store.held("a", 2), *store.held("b", 2)]
 
 
 def test_an_entity_comes_with_what_waits_for_it(place: Place) -> None:

@@ -203,6 +203,11 @@ class DeadlyStore:
         self._death.at("held events read back")
         return found
 
+    def held_together(self, keys: Sequence[str], most: int) -> list[HeldRow]:
+        found = self._inner.held_together(keys, most)
+        self._death.at("held events read back")
+        return found
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         with self._death.using_store, self._inner.transaction() as inner:

@@ -112,6 +112,10 @@ class MemoryStore:
         """The waiting events of a key, lowest versions first."""
         return list(self.get("held", key, {}).values())[:most]
 
+    def held_together(self, keys: Sequence[str], most: int) -> list[HeldRow]:
+        """The waiting events of several keys, up to `most` of each, lowest versions of a key first."""
+        return [row for key in sorted(keys) for row in self.held(key, most)]
+
     def held_count(self, key: str | None = None) -> int:
         """How many events wait in the store, of one key or of all."""
         return sum(len(held) for of, held in self.all("held").items() if key in {None, of})

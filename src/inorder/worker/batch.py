@@ -200,10 +200,10 @@ class Batches:
     ) -> None:
         events = job.events
         woken: list[Event] = []
-        for entity in waking:
-            if self._planner.wake(entity, changes, now):
-                held = self._store.held(entity.key, HELD_AT_ONCE)
-                woken += [read_back(self._codec, row, self.effect.barred) for row in held]
+        awake = [entity.key for entity in waking if self._planner.wake(entity, changes, now)]
+        if awake:
+            held = self._store.held_together(awake, HELD_AT_ONCE)
+            woken = [read_back(self._codec, row, self.effect.barred) for row in held]
         self._planner.decide(entities, woken + events if woken else events, self.effect, changes, now)
         for found in job.malformed:
             self._planner.malformed(found, changes, now)

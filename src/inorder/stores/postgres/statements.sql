@@ -97,6 +97,13 @@ SELECT version, event_id, fingerprint, outcome, receiver,
   topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms
 FROM {schema}.held WHERE stream = %(stream)s AND key = %(key)s ORDER BY version LIMIT %(most)s;
 
+-- held_together: the same for several keys at once
+SELECT n.key, h.* FROM unnest(%(keys)s::text[]) AS n (key) CROSS JOIN LATERAL (
+  SELECT version, event_id, fingerprint, outcome, receiver,
+    topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms
+  FROM {schema}.held WHERE stream = %(stream)s AND key = n.key ORDER BY version LIMIT %(most)s
+) AS h ORDER BY n.key, h.version;
+
 -- held_delete: the events took effect, or were given up on
 DELETE FROM {schema}.held AS h USING unnest(%(keys)s::text[], %(versions)s::bigint[]) AS n (key, version)
 WHERE h.stream = %(stream)s AND h.key = n.key AND h.version = n.version;

@@ -74,6 +74,14 @@ SELECT version, event_id, fingerprint, outcome, receiver,
   topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms
 FROM inorder_held WHERE stream = :stream AND key = :key ORDER BY version LIMIT :most;
 
+-- held_together: the same for several keys at once
+SELECT h.key, h.version, h.event_id, h.fingerprint, h.outcome, h.receiver,
+  h.topic, h.partition, h."offset", h.raw_key, h.raw_value, h.headers, h.timestamp_ms
+FROM json_each(:keys) AS wanted CROSS JOIN inorder_held AS h ON h.stream = :stream AND h.key = wanted.value
+WHERE h.version <= (SELECT max(version) FROM (
+  SELECT version FROM inorder_held WHERE stream = :stream AND key = wanted.value ORDER BY version LIMIT :most
+)) ORDER BY h.key, h.version;
+
 -- held_delete: the event took effect, or was given up on
 DELETE FROM inorder_held WHERE stream = ? AND key = ? AND version = ?;
 

@@ -112,6 +112,11 @@ class SqliteStore(Reads):
         """The waiting events of a key, lowest versions first."""
         return [to_held(key, row) for row in self._select("held_first", key=key, most=most)]
 
+    def held_together(self, keys: Sequence[str], most: int) -> list[HeldRow]:
+        """The waiting events of several keys, up to `most` of each, lowest versions of a key first."""
+        rows = self._select("held_together", keys=self._keys(keys), most=most)
+        return [to_held(row[0], row[1:]) for row in rows]
+
     def due(self, partitions: Sequence[Partition]) -> dict[str, Waiting]:
         """How keys wait that stopped in one of these partitions, where something is due at a certain time."""
         found: dict[str, Waiting] = {}
