@@ -17,11 +17,13 @@ from tests.mutation.operators import Flaw, flaws
 from tests.mutation.running import survives
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+MOST_S = 300
+"""A run of tests that takes longer hangs: the flaw is caught."""
 RESULTS = ROOT / ".mutation"
 OWN = {"guard", "ranges", "frontier", "engine", "lanes", "limits", "retry", "words"}
 """Modules with tests of their own in tests/core, which come first."""
-TOGETHER = ["tests/core/test_waiting_again.py", "tests/model", "tests/core/test_planner.py"]
-"""What looks at all of them at once."""
+TOGETHER = [["tests/core/test_waiting_again.py", "tests/model"], ["tests/core/test_planner.py"]]
+"""What looks at all of them at once, the quick tests first."""
 ELSEWHERE = {
     "partitioner": ["tests/sources/test_partitioner.py"],
     "replaying": ["tests/deadletters/test_replay.py", "tests/deadletters/test_orders.py"],
@@ -36,7 +38,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--seconds", type=float, default=float("inf"))
-    parser.add_argument("--again", action="store_true", help="only what survived the last time")
+    parser.add_argument("--again", action="store_true", help="what survived the last time, with slower tests too")
     given = parser.parse_args(arguments)
     files = given.files or sorted((ROOT / "src/inorder/core").glob("*.py"))
     until = time.monotonic() + given.seconds
@@ -59,7 +61,7 @@ def _one(path: Path, until: float, again: bool) -> int:
         if time.monotonic() > until:
             break
         if flaw.name not in known:
-            known[flaw.name] = _lives(module, path, flaw)
+            known[flaw.name] = _lives(module, path, flaw, again)
             print("survives" if known[flaw.name] else "caught  ", f"{path.name}:{flaw.line}", flaw.name, flush=True)
             RESULTS.mkdir(exist_ok=True)
             kept.write_text(json.dumps(known, indent=1, ensure_ascii=False))
@@ -70,11 +72,12 @@ def _one(path: Path, until: float, again: bool) -> int:
     return len(left)
 
 
-def _lives(module: str, path: Path, flaw: Flaw) -> bool:
+def _lives(module: str, path: Path, flaw: Flaw, again: bool = False) -> bool:
     last = module.rpartition(".")[2]
     own = [f"tests/core/test_{last}.py"] if last in OWN else []
-    for tests in (own, TOGETHER, ELSEWHERE.get(last, [])):
-        if tests and not survives(module, str(path), flaw.text, [str(ROOT / test) for test in tests], 120):
+    elsewhere = ELSEWHERE.get(last, []) if again or last == "partitioner" else []
+    for tests in (own, *TOGETHER, elsewhere):
+        if tests and not survives(module, str(path), flaw.text, [str(ROOT / test) for test in tests], MOST_S):
             return False
     return True
 

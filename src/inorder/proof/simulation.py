@@ -343,8 +343,8 @@ class Simulation(System):
             for parked in [key] if key else [one for one, _ in self.store.parked()][:1]:
                 operator.skip(parked)
             return
-        for row in operator.letters():
-            if row.letter.key is not None and key in {"", row.letter.key}:
+        for row in self.store.letters(status="open", key=key or None):
+            if row.letter.key is not None:
                 self._replay(row, dies=do is Do.DIE)
                 return
 
