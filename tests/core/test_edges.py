@@ -1,0 +1,78 @@
+"""What properties over whole courses do not see: the exact edge of a limit, a default, an answer to nobody."""
+
+from __future__ import annotations
+
+import pytest
+
+from inorder.core.engine import Engine, Pause
+from inorder.core.entity import Entity
+from inorder.core.event import Event, Partition, Record, Slice, fingerprint
+from inorder.core.frontier import Frontier
+from inorder.core.guard import Decision, Guard
+from inorder.core.lanes import Lanes
+from inorder.core.limits import Limits
+from inorder.core.order import Order
+from inorder.core.ranges import Ranges
+from inorder.core.retry import Retry
+
+HOME = Partition("topic", 0)
+
+
+def piece(events: int = 1, offset: int = 0) -> Slice:
+    return Slice.of(HOME, [Record(HOME, offset + at, b"a", b"") for at in range(events)])
+
+
+def event(version: int) -> Event:
+    return Event("a", version, f"a{version}", fingerprint(f"a{version}"), None, piece(), 0)
+
+
+@pytest.mark.parametrize(
+    ("events", "size", "full"),
+    [(9, 0, False), (10, 0, True), (11, 0, True), (1, 99, False), (1, 100, True), (1, 101, True)],
+)
+def test_an_engine_is_full_when_either_limit_is_reached(events: int, size: int, full: bool) -> None:
+    engine = Engine(Limits(in_flight_events=10, in_flight_bytes=100))
+    engine.assigned({HOME: 1})
+    unit = engine.received(piece(events), size)
+    assert unit is not None
+    assert engine.full is full
+    assert engine.room() == ([Pause((HOME,))] if full else [])
+    engine.settled(unit)
+    assert not engine.full
+
+
+def test_a_frontier_at_which_nothing_was_received_stays_where_it_is() -> None:
+    frontier = Frontier()
+    assert frontier.settled(5) is False
+    assert frontier.position is None
+
+
+def test_without_a_baseline_the_first_version_is_the_first_event() -> None:
+    guard = Guard(Order.STRICT)
+    entity = Entity("a")
+    assert guard.decide(entity, event(1)) is Decision.APPLY
+    guard.advance(entity, 1, event(1).fingerprint)
+    assert guard.decide(entity, event(1)) is Decision.DUPLICATE, "and not older than a baseline"
+
+
+def test_a_lane_says_whether_it_is_busy() -> None:
+    lanes = Lanes()
+    lanes.add(event(1))
+    assert not lanes.busy("a")
+    lanes.start()
+    assert lanes.busy("a")
+    assert not lanes.busy("b")
+    lanes.finish("a")
+    assert not lanes.busy("a")
+
+
+def test_ranges_are_equal_to_ranges_of_the_same_numbers_alone() -> None:
+    assert Ranges([(1, 2)]) == Ranges([(1, 2)])
+    assert Ranges([(1, 2)]) != Ranges([(1, 3)])
+    assert Ranges() != []
+
+
+def test_an_event_is_tried_four_times_within_ten_seconds_unless_declared_otherwise() -> None:
+    retry = Retry()
+    assert (retry.attempts, retry.delay_s, retry.factor, retry.max_delay_s) == (4, 0.1, 4.0, 30.0)
+    assert sum(retry.delay(attempt, "a") for attempt in (1, 2, 3)) < 10
