@@ -12,7 +12,7 @@ UV   := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -b constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check ops bench pins clean
+.PHONY: help demo test lint format types check ops bench evidence pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ ops: $(DEV) ## write ops/ anew: alerts and dashboard
 bench: $(DEV) ## measure, for an hour; ARGS="--quick" for minutes, ARGS="fold tx" for some parts, ARGS="--help" for more
 	@$(BIN)/python -m tests.services
 	@$(BIN)/python -m bench $(ARGS)
+
+evidence: $(DEV) ## run every experiment, with a real Kafka and an SQS emulator, and write docs/write-up.md anew
+	@$(BIN)/python -m tests.services
+	@$(BIN)/python docs/evidence.py $(ARGS)
 
 clean: ## remove .venv and all caches of the checks
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

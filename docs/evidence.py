@@ -1,9 +1,9 @@
 """Runs the experiments of `inorder lab`, and puts what they find into the write-up: `python docs/evidence.py`.
 
 A real Kafka and an SQS emulator are started for those that run on them. Results go to `docs/evidence/`, a folder for
-each experiment and broker; in `docs/write-up.md`, what stands between `<!-- evidence: NAME -->` and `<!-- end -->` is
-written anew from them. With names, only those are run (`duplicates`, `duplicates-kafka`). `--check` runs nothing, and
-fails where the write-up says something else than the results that are there.
+each experiment and broker; in `docs/write-up.md`, what stands between `<!-- evidence: NAME PART… -->` and
+`<!-- end -->` is written anew from them. With names, only those are run (`duplicates`, `duplicates-kafka`). `--check`
+runs nothing, and fails where the write-up says something else than the results that are there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from inorder.lab.results import Request, Result  # noqa: E402
 PAGE = ROOT / "docs" / "write-up.md"
 RESULTS = ROOT / "docs" / "evidence"
 SEED = 42
-_BLOCK = re.compile(r"(<!-- evidence: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- evidence: ([a-z-]+)((?: [a-z0-9-]+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def runs() -> dict[str, tuple[str, str]]:
@@ -42,7 +42,8 @@ def rendered(text: str) -> str:
 
     def block(found: re.Match[str]) -> str:
         result = report.read(RESULTS / found[2])
-        return f"{found[1]}\n{report.markdown(result, f'evidence/{found[2]}/')}\n{found[3]}"
+        shown = report.markdown(result, f"evidence/{found[2]}/", found[3].split())
+        return f"{found[1]}\n{shown}\n{found[4]}"
 
     return _BLOCK.sub(block, text)
 

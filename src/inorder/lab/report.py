@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -30,24 +30,27 @@ def read(folder: Path) -> Result:
     return msgspec.json.decode((folder / "report.json").read_bytes(), type=Result)
 
 
-def markdown(result: Result, pictures: str = "") -> str:
-    """The report without a heading. `pictures` goes before the name of each picture's file."""
-    return "\n".join(_lines(result, pictures))
+def markdown(result: Result, pictures: str = "", parts: Sequence[str] = ()) -> str:
+    """The report without a heading. `pictures` goes before the name of each picture's file.
+
+    `parts` are those to show, all by default: setting, table-1, table-2, …, the names of plots, verdicts.
+    """
+    shown_parts = _parts(result, pictures)
+    if unknown := set(parts) - shown_parts.keys():
+        raise ValueError(f"{result.experiment} has no {sorted(unknown)[0]}: it has {', '.join(shown_parts)}")
+    lines = [line for name, found in shown_parts.items() if not parts or name in parts for line in found]
+    return "\n".join([*lines, f"*{stamp(result)}*", ""])
 
 
-def _lines(result: Result, pictures: str) -> Iterator[str]:
-    yield f"{result.question} {result.setting}"
-    yield ""
-    for table in result.tables:
-        yield from _table(table)
+def _parts(result: Result, pictures: str) -> dict[str, list[str]]:
+    found = {"setting": [f"{result.question} {result.setting}", ""]}
+    for number, table in enumerate(result.tables, 1):
+        found[f"table-{number}"] = list(_table(table))
     for plot in result.plots:
-        yield f"![{plot.title}]({pictures}{plot.name}.svg)"
-        yield ""
-    for verdict in result.verdicts:
-        yield f"- {'Holds' if verdict.holds else '**Does not hold**'}: {verdict.claim} ({verdict.shown})"
-    yield ""
-    yield f"*{stamp(result)}*"
-    yield ""
+        found[plot.name] = [f"![{plot.title}]({pictures}{plot.name}.svg)", ""]
+    words = {True: "Holds", False: "**Does not hold**"}
+    found["verdicts"] = [*(f"- {words[one.holds]}: {one.claim} ({one.shown})" for one in result.verdicts), ""]
+    return found
 
 
 def stamp(result: Result) -> str:
