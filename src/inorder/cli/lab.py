@@ -17,7 +17,7 @@ from rich.text import Text
 from inorder.cli.codes import Exit
 from inorder.errors import UsageError
 from inorder.lab.experiments import EXPERIMENTS, run
-from inorder.lab.report import shown, stamp, write
+from inorder.lab.report import prepare, shown, stamp, write
 from inorder.lab.results import Request, Result, Table
 
 SMALLEST_WIDTH = 100
@@ -46,6 +46,8 @@ def lab(
         return Exit.OK
     if experiment not in EXPERIMENTS:
         raise UsageError(f"there is no experiment {experiment!r}: {_meant(experiment)}")
+    if out is not None:
+        prepare(out)
     # Workers that lose partitions are what an experiment is about, and no news.
     logging.getLogger("inorder").setLevel(logging.CRITICAL)
     with Console(stderr=True).status(f"{experiment} runs"):

@@ -101,4 +101,9 @@ class KafkaPlace:
         try:
             ask()
         except (KafkaException, TimeoutError) as error:
-            raise Unreachable(f"Kafka at {self._bootstrap} does not answer: {error}") from None
+            raise Unreachable(f"Kafka at {self._bootstrap} does not answer: {_why(error)}") from None
+
+
+def _why(error: KafkaException | TimeoutError) -> str:
+    found = error.args[0] if error.args else error
+    return found.str() if isinstance(found, KafkaError) else str(found)

@@ -12,17 +12,22 @@ from inorder.lab.drawing import svg
 from inorder.lab.results import Cell, Result, Table
 
 
-def write(result: Result, folder: Path) -> None:
-    """All of it, into `folder`. Files of the same names are replaced."""
+def prepare(folder: Path) -> None:
+    """Make the folder. Raises `UsageError` where that cannot be, before anything is run for it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for plot in result.plots:
-            (folder / f"{plot.name}.svg").write_text(svg(plot))
-        document = msgspec.json.format(msgspec.json.encode(result), indent=1)
-        (folder / "report.json").write_bytes(document + b"\n")
-        (folder / "report.md").write_text(f"# {result.experiment}\n\n{markdown(result)}")
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror or error}; give another --out") from None
+
+
+def write(result: Result, folder: Path) -> None:
+    """All of it, into `folder`. Files of the same names are replaced."""
+    prepare(folder)
+    for plot in result.plots:
+        (folder / f"{plot.name}.svg").write_text(svg(plot))
+    document = msgspec.json.format(msgspec.json.encode(result), indent=1)
+    (folder / "report.json").write_bytes(document + b"\n")
+    (folder / "report.md").write_text(f"# {result.experiment}\n\n{markdown(result)}")
 
 
 def read(folder: Path) -> Result:
