@@ -1,4 +1,6 @@
-"""Operators' programs that are killed at the n-th thing they do: each statement, and each begin and end of a handler.
+"""Operators' programs that are killed at the n-th thing they do: each write, and each begin and end of a handler.
+
+Between two writes, to the store or to anything else, it makes no difference when a process dies: reads do not count.
 
 Run as a module this is a small server that forks a process for each order, as `tests.worker.crashing` does.
 """
@@ -106,7 +108,11 @@ def do(order: Order, function: Callable[..., Any]) -> None:
         look.close()
 
 
+_READS = ("SELECT", "BEGIN", "PRAGMA", "SET", "SHOW", "--")
+
+
 def _tick_at_each_statement(ticks: Ticks) -> None:
+    """Before each that writes. After the last of them it has done all there was to do."""
     from inorder.stores.postgres.connections import Link
 
     sqlite: Any = import_module("inorder.stores.sqlite.store")
@@ -114,17 +120,16 @@ def _tick_at_each_statement(ticks: Ticks) -> None:
 
     def open_file(*arguments: Any, **options: Any) -> Any:
         connection = opened(*arguments, **options)
-        connection.set_trace_callback(ticks.tick)
+        connection.set_trace_callback(lambda text: None if text.lstrip().upper().startswith(_READS) else ticks.tick())
         return connection
 
     sqlite.open_file = open_file
     execute = Link.execute
 
-    def traced(self: Any, *arguments: Any, **options: Any) -> Any:
-        ticks.tick()
-        found = execute(self, *arguments, **options)
-        ticks.tick()
-        return found
+    def traced(self: Any, statement: Any, *arguments: Any, **options: Any) -> Any:
+        if not str(statement).lstrip().upper().startswith(_READS):
+            ticks.tick()
+        return execute(self, statement, *arguments, **options)
 
     Link.execute = traced  # type: ignore[method-assign]
 
