@@ -12,7 +12,7 @@ UV   := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -b constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check ops bench evidence pins clean
+.PHONY: help demo test lint format types check ops bench evidence docs pins clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +53,14 @@ evidence: $(DEV) ## run every experiment, with a real Kafka and an SQS emulator,
 	@$(BIN)/python -m tests.services
 	@$(BIN)/python docs/evidence.py $(ARGS)
 
+docs: $(DEV) ## build the documentation site into site/, from docs/, without a network
+	@$(BIN)/python docs/reference.py
+	@$(BIN)/zensical build --clean --strict
+	@rm -f site/*.py
+	@echo "open site/index.html"
+
 clean: ## remove .venv and all caches of the checks
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site .cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BASE): pyproject.toml constraints.txt

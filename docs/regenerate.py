@@ -1,8 +1,9 @@
 """Runs the commands in the console blocks of a page, and puts what they print under them: `python docs/regenerate.py`.
 
 A page is its own source. Lines that begin with `$ ` in a block marked `console` are run, one after the other, in a new
-folder that has the project's `examples/` in it. A comment `<!-- run: COMMAND -->` runs without being shown. `--check`
-changes nothing, and fails where a page would say something else; times, ages and fingerprints may differ.
+folder that has the project's `examples/` in it. A comment `<!-- run: COMMAND -->` runs without being shown, and the
+block after `<!-- file: NAME -->` is written to a file of that name. `--check` changes nothing, and fails where a page
+would say something else; times, ages and fingerprints may differ.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "docs" / f"{name}.md" for name in ("dead-letters", "proof", "runbook")]
-_BLOCK = re.compile(r"```console\n(.*?)```|<!-- run: (.*?) -->", re.DOTALL)
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("tutorial", "dead-letters", "proof", "runbook")]
+_BLOCK = re.compile(r"```console\n(.*?)```|<!-- run: (.*?) -->|<!-- file: (\S+) -->\n\n```\w+\n(.*?)```", re.DOTALL)
 _VARYING = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
     (re.compile(r"\b(about )?(under 1|\d+(\.\d+)?) (s|m|h)\b"), "AGE"),
@@ -37,6 +38,9 @@ def regenerate(text: str) -> str:
         def rerun(found: re.Match[str]) -> str:
             if found[2] is not None:
                 _run(found[2], folder)
+                return found[0]
+            if found[3] is not None:
+                (folder / found[3]).write_text(found[4])
                 return found[0]
             commands = [line[2:] for line in found[1].splitlines() if line.startswith("$ ")]
             return "```console\n" + "".join(f"$ {one}\n{_run(one, folder)}" for one in commands) + "```"

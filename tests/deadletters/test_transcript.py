@@ -9,13 +9,18 @@ from types import ModuleType
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 
 
-def regenerating() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("regenerate", DOCS / "regenerate.py")
+def loaded(name: str) -> ModuleType:
+    """A program of docs/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def regenerating() -> ModuleType:
+    return loaded("regenerate")
 
 
 def test_the_transcript_is_what_its_commands_print() -> None:
