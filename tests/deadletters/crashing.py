@@ -131,7 +131,7 @@ def _tick_at_each_statement(ticks: Ticks) -> None:
             ticks.tick()
         return execute(self, statement, *arguments, **options)
 
-    Link.execute = traced  # type: ignore[method-assign]
+    Link.execute = traced  # type: ignore[assignment, method-assign]
 
 
 class Crasher:
