@@ -139,9 +139,7 @@ class Assembled:
             )
         else:
             runner = BatchRunner(make, self.clock, limits.poll_events)
-        self.loop = Loop(
-            source, self.control, runner, codec, self.clock, limits, room, on_poll, observer, self.tally
-        )
+        self.loop = Loop(source, self.control, runner, codec, self.clock, limits, room, on_poll, observer, self.tally)
 
     @staticmethod
     def _registered(declared: Declaration, open_store: Callable[[], Store]) -> Store:
