@@ -16,10 +16,13 @@ from inorder.proof.oracle import Finding, Judge
 from inorder.proof.recorder import Scripted
 from inorder.proof.scope import COSTS, Act, Fate, Kind, Place, Scope
 from inorder.proof.system import Member, Message, System, rules_of
-from inorder.proof.trace import Op, Step
+from inorder.proof.trace import Op, Step, Via
 from inorder.worker.timers import Timers
 
 _FAULTS = {Kind.REPLAY: "replays", Kind.DRAIN: "replays", Kind.WAKE: "zombies", Kind.AGAIN: "redelivery"}
+
+
+_REPLAYED = {Via.REPLAY, Via.DRAIN}
 
 
 class Memory(NamedTuple):
@@ -303,6 +306,9 @@ class World:
         if job.pieces:
             unit, piece = job.pieces[0]
             pending = piece.offset(0), job.pieces[-1][1].next_offset, unit.fence
+        if not (self.left["zombies"] or pending or self.system.owners.get(self.partition) is member):
+            # It will never decide anything again, whatever it still has in its memory.
+            return Memory(member.incarnation, {}, {}, None, Timers(), ())
         cache = [_kept(one) for one in member.batches.cache.all()]
         if cache and not self._others:
             # What is exactly as the store has it is as good as forgotten: it will be read again as it is.
@@ -320,8 +326,10 @@ class World:
     @property
     def _others(self) -> bool:
         """Whether anybody but the owner of the partition may still write."""
-        pending = any(member.job.pieces for member in self.system.members)
-        return bool(self.left["zombies"] or self.left["replays"] or pending or self.system.operator.claims)
+        system, left = self.system, self.left
+        pending = any(member.job.pieces for member in system.members)
+        replays = left["replays"] and (left["failures"] or any(system.operator.letters()))
+        return bool(left["zombies"] or replays or pending or system.operator.claims)
 
     def _remember(self, member: Member, memory: Memory) -> None:
         member.forget(memory.incarnation)
@@ -348,6 +356,8 @@ class World:
             (record.value, (str(self.partition), record.offset) in lettered) for record in saved.log[saved.committed :]
         )
         revisions = {key: entity.revision for key, entity in self._stored(saved).items()}
+        # Workers are alike but for who owns the partition.
+        order = sorted(range(len(saved.members)), key=lambda number: number != saved.owner)
         members = tuple(
             (
                 number == saved.owner,
@@ -356,13 +366,17 @@ class World:
                 tuple(sorted((key, due_at and due_at - now) for key, due_at in memory.timers.all().items())),
                 tuple((one[0], one[1] == revisions.get(one[0]), *one[2:]) for one in memory.cache),
             )
-            for number, memory in enumerate(saved.members)
+            for number, memory in ((number, saved.members[number]) for number in order)
+        )
+        ledger = tuple(
+            (key, tuple((effect.version, effect.id, effect.via in _REPLAYED) for effect in of))
+            for key, of in sorted(history.ledger.items())
         )
         return (
             system.store.digest(now),
             suffix,
             tuple((key, tuple(sorted(of))) for key, of in sorted(history.claimed.items())),
-            tuple((key, tuple(effect[:3] for effect in of)) for key, of in sorted(history.ledger.items())),
+            ledger,
             members,
             tuple((key, until - now) for key, until in saved.claims.items()),
             saved.poisoned,
