@@ -42,7 +42,7 @@ def prove(
     *,
     events: Iterable[bytes | Mapping[str, Any] | msgspec.Struct] | None = None,
     payloads: SearchStrategy[Any] | None = None,
-    seconds: float = 10.0,
+    seconds: float = 20.0,
     setup: Callable[[sqlite3.Connection], object] | None = None,
 ) -> Proof:
     """Prove a decorated fold, or handler with `tx`, within `seconds`.

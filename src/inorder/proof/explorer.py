@@ -60,7 +60,7 @@ def explore(world: World, seconds: float = 60.0, depth: int | None = None) -> Ex
             if world.quiet:
                 world.rest()
                 if world.findings:
-                    _tell(found, world, root, _way(ways, number))
+                    _tell(found, world, root, way_to(ways, number))
                     break
                 world.restore(saved)
             if deep == depth:
@@ -70,7 +70,7 @@ def explore(world: World, seconds: float = 60.0, depth: int | None = None) -> Ex
                 world.take(act)
                 found.actions += 1
                 if world.findings:
-                    _tell(found, world, root, (*_way(ways, number), act))
+                    _tell(found, world, root, (*way_to(ways, number), act))
                     break
                 after = world.save()
                 digest = world.digest(after)
@@ -108,7 +108,8 @@ def _tell(found: Explored, world: World, root: object, schedule: Schedule) -> No
     found.steps = play(world, schedule)
 
 
-def _way(ways: list[tuple[int, Act | None]], number: int) -> Schedule:
+def way_to(ways: list[tuple[int, Act | None]], number: int) -> Schedule:
+    """The actions by which a state was reached first."""
     acts: list[Act] = []
     while number:
         number, act = ways[number]

@@ -250,7 +250,7 @@ class MemoryStore:
         tables = self.tables
         entities = [(row.key, row.version, row.ranges, row.recent, row.state) for row in tables.entities.values()]
         waits = [
-            (key, why.why, why.version, why.due_at - now if why.due_at else 0.0, why.attempts, why.missing)
+            (key, why.why, why.version, round(why.due_at - now, 3) if why.due_at else 0.0, why.attempts, why.missing)
             for key, why in tables.waits.items()
         ]
         held = [(key, version, row.fingerprint) for key, rows in tables.held.items() for version, row in rows.items()]

@@ -22,6 +22,7 @@ from inorder.proof.explaining import Anomalous, explain, told
 from inorder.proof.explorer import Explored, explore, play, quietly
 from inorder.proof.oracle import Finding
 from inorder.proof.payloads import Case, Payloads, Values
+from inorder.proof.product import Product
 from inorder.proof.purity import TIMES, Seen, watching
 from inorder.proof.scope import COSTS, Act, Fate, Schedule, Scope
 from inorder.proof.scope import Kind as Do
@@ -30,7 +31,7 @@ from inorder.proof.tables import Setup
 from inorder.proof.token import of_token
 from inorder.proof.trace import Op, timeline
 
-SECONDS = 10.0
+SECONDS = 20.0
 """Time that a proof takes at most, unless another is given. Smaller scopes are through long before."""
 SHORTER_S = 5.0
 """Time that a search for a shorter counterexample takes at most, in each scope."""
@@ -48,13 +49,17 @@ _FAULTY = (
     Scope(versions=3, failures=1, replays=1),
     Scope(keys=2, versions=2, duplicates=1, crashes=1),
     Scope(versions=3, crashes=1, failures=1, replays=1),
-    Scope(versions=3, duplicates=1, crashes=1, zombies=1),
     Scope(keys=2, versions=2, crashes=1, failures=1, replays=1),
     Scope(keys=2, versions=3, duplicates=1, crashes=1),
-    Scope(versions=3, duplicates=1, crashes=1, zombies=1, failures=1, replays=1),
+    Scope(keys=2, versions=3, duplicates=1, crashes=1, failures=1, replays=1, one_arrival=True),
+    Scope(versions=3, duplicates=1, crashes=1, zombies=1),
+    Scope(keys=2, versions=3, duplicates=1, crashes=1, zombies=1, failures=1, replays=1, one_arrival=True),
     Scope(keys=2, versions=3, duplicates=1, crashes=1, zombies=1, failures=1, replays=1),
 )
 """With faults, over one case each."""
+
+_WIDEST = (_FAULTY[-1], Scope(versions=3, duplicates=1, crashes=1, refusals=1, failures=1, retries=1, replays=1))
+"""Where a counterexample of fewer actions is looked for."""
 
 
 class Searched(msgspec.Struct, kw_only=True):
@@ -118,7 +123,8 @@ def replayed(consumer: Callable[..., Any], token: str, setup: Setup | None = Non
     """Play the schedule of a token. Raises `inorder.UsageError` when it is none of the consumer's."""
     subject = Subject(declaration_of(consumer), setup)
     schedule, case = of_token(token, subject.declared)
-    scope = Scope(**dict.fromkeys(("duplicates", *dict.fromkeys(COSTS.values()), "replays"), len(schedule)))
+    most = dict.fromkeys(("duplicates", *dict.fromkeys(COSTS.values()), "replays"), len(schedule))
+    scope = msgspec.convert(most, Scope)
     world = subject.watched(case, scope)
     steps = play(world, schedule)
     return Replayed(
@@ -262,13 +268,24 @@ class Prover:
             if self.left_s < LEAST_S:
                 line.exhausted = line.payloads > 0
                 return None
-            world = self.subject.world(case, scope)
-            explored = explore(world, self.left_s)
+            explored = self._explored(case, scope)
             self._add(line, explored)
-            self._unknown |= world.judge.unknown_here()
             if explored.schedule is not None:
                 return explored.schedule, case, scope, explored.finding, None
         return None
+
+    def _explored(self, case: Case, scope: Scope) -> Explored:
+        """Search one scope with one set of payloads: several keys of a fold side by side, all else as a whole."""
+        if scope.keys > 1 and self.subject.declared.kind is Kind.FOLD:
+            product = Product(case, scope, lambda part: self.subject.world(part, scope))
+            found = product.explore(self.left_s)
+            worlds = [lane.world for lane in product.lanes]
+        else:
+            worlds = [self.subject.world(case, scope)]
+            found = explore(worlds[0], self.left_s)
+        for world in worlds:
+            self._unknown |= world.judge.unknown_here()
+        return found
 
     def _add(self, line: Searched, explored: Explored) -> None:
         line.payloads += 1
@@ -285,7 +302,7 @@ class Prover:
     ) -> tuple[Schedule, Case, Finding, Seen | None, int | None]:
         """The same anomaly by fewer actions and plainer payloads, and how many states were looked at for that."""
         looked: int | None = 0
-        for wider in (scope, *_FAULTY[-2:]):
+        for wider in (scope, *_WIDEST):
             if seen is None and len(schedule) > 1:
                 shorter = explore(self.subject.world(_within(case, wider), wider), SHORTER_S, len(schedule) - 1)
                 looked = None if looked is None or not shorter.exhausted else looked + shorter.states

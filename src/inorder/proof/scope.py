@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -30,6 +31,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     """Transactions that are refused once because somebody else was faster, and redone with the same events."""
     replays: int = 0
     """Dead letters that an operator puts through."""
+    one_arrival: bool = False
+    """Whether the events are accepted in one order only, the last versions first and the keys by turns."""
 
     @property
     def size(self) -> int:
@@ -42,11 +45,15 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         named = ("duplicates", "crashes", "zombies", "failures", "retries", "refusals", "replays")
         return [(name, getattr(self, name)) for name in named if getattr(self, name)]
 
+    def arrival(self, places: Iterable[Place]) -> list[Place]:
+        """The order in which events are accepted, where there is only one."""
+        return sorted(places, key=lambda place: (-place[1], place[0]))
+
     def __str__(self) -> str:
         one = {"crashes": "crash", "retries": "retry"}
         faults = [f"{n} {one.get(name, name[:-1]) if n == 1 else name}" for name, n in self.faults]
         events = f"{self.keys} key{'' if self.keys == 1 else 's'} x {self.versions} version{'s' * (self.versions != 1)}"
-        return f"{events}{', ' if faults else ''}{', '.join(faults)}"
+        return ", ".join([events, *faults, *(["one order of arrival"] if self.one_arrival else [])])
 
 
 class Kind(StrEnum):
@@ -99,6 +106,10 @@ class Act(NamedTuple):
     kind: Kind
     place: Place | None = None
     fate: Fate = Fate.DONE
+
+    def arrival(self, places: Iterable[Place]) -> list[Place]:
+        """The order in which events are accepted, where there is only one."""
+        return sorted(places, key=lambda place: (-place[1], place[0]))
 
     def __str__(self) -> str:
         event = f" {self.place[0]} v{self.place[1]}" if self.place else ""

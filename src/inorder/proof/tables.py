@@ -66,8 +66,8 @@ class TablesStore(SqliteStore):
             self.dump(),
             *run("SELECT key, version, ranges, recent FROM inorder_entities ORDER BY key").fetchall(),
             *run(
-                "SELECT key, why, version, CASE WHEN due_at = 0 THEN 0 ELSE due_at - ? END, attempts, missing "
-                "FROM inorder_waiting ORDER BY key",
+                "SELECT key, why, version, CASE WHEN due_at = 0 THEN 0 ELSE round(due_at - ?, 3) END, "
+                "attempts, missing FROM inorder_waiting ORDER BY key",
                 (now,),
             ).fetchall(),
             *run("SELECT key, version, event_id FROM inorder_held ORDER BY key, version").fetchall(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from inorder.core.entity import Entity, Waiting
@@ -23,6 +24,39 @@ _FAULTS = {Kind.REPLAY: "replays", Kind.DRAIN: "replays", Kind.WAKE: "zombies", 
 
 
 _REPLAYED = {Via.REPLAY, Via.DRAIN}
+
+
+_SAME_TIME_S = 0.01
+
+
+class Beside(StrEnum):
+    """What an action that is about other keys means for a key."""
+
+    TURN = "turn"
+    """What is due is decided."""
+    PASS = "pass"
+    """Time passes; then the same."""
+    DIE = "die"
+    """The owner dies, in a transaction in which this was decided too, if it was due."""
+    CRASH = "crash"
+    """What is due is decided; then the owner dies."""
+    MOVE = "move"
+    """The partition goes to the other worker."""
+    WAKE = "wake"
+    """The worker that stood still goes on."""
+
+
+class Offers(NamedTuple):
+    """What a world could do next."""
+
+    acts: tuple[Act, ...]
+    again: bool
+    due: bool
+    urgent: bool
+    due_in: float
+    claimed: bool
+    quiet: bool
+    used: bool
 
 
 class Memory(NamedTuple):
@@ -49,6 +83,7 @@ class Saved(NamedTuple):
     poisoned: frozenset[Place]
     transient: tuple[tuple[Place, int], ...]
     left: tuple[int, ...]
+    stalled: bool
     time: float
     txs: int
     judge: Judge
@@ -79,10 +114,12 @@ class World:
         """Looks further, once the checkers have found nothing."""
         records = {Op.CALLED} if watched else set()
         self.judge = Judge(rules_of(declared, records), oracle, anomalies)
+        self.stalled = False
+        """Whether a worker stands still with an event in its hands."""
         self._muted = True
         self.system = System(declared, store, self._see, weather=self.weather, planner=planner, text=text)
         (self.partition,) = self.system.partitions
-        self.left = {name: getattr(scope, name) for name in Scope.__struct_fields__[2:]}
+        self.left = {name: getattr(scope, name) for name in Scope.__struct_fields__[2:-1]}
         self.covered: set[tuple[str, str]] = set()
         """Faults, each with an outcome that came of an action with it."""
         self._muted = False
@@ -124,6 +161,11 @@ class World:
                     yield Act(Kind.REPLAY, (row.letter.key, row.letter.version or 0))
 
     def _deliverable(self) -> Iterator[Place]:
+        if self.scope.one_arrival:
+            arrival = self.scope.arrival(self.messages)
+            yield from (place for place in arrival if self._accepted(place) and self.left["duplicates"])
+            yield from [place for place in arrival if not self._accepted(place)][:1]
+            return
         accepted, unused = self.judge.history.claimed, True
         for key in dict.fromkeys(key for key, _ in self.messages):
             # Keys are alike: the first event of a key comes after the first event of the key before it.
@@ -140,7 +182,7 @@ class World:
                 continue
             if fate in {Fate.FAIL, Fate.STUMBLE} and (place is None or self._accepted(place)):
                 continue
-            if fate is Fate.STALL and any(member.job.pieces for member in self.system.members):
+            if fate is Fate.STALL and self.stalled:
                 continue
             yield Act(kind, place, fate)
 
@@ -153,7 +195,7 @@ class World:
         system, owner = self.system, self._owner
         if owner.positions[self.partition] < len(system.log[self.partition]) or system.operator.claims:
             return False
-        if any(member.job.pieces for member in system.members) or owner.due:
+        if self.stalled or owner.due:
             return False
         if any(waiting.urgent for waiting in self._due().values()):
             return False
@@ -187,6 +229,7 @@ class World:
             number = next(member.number for member in system.members if member.job.pieces)
             self._decide(number)
             system.revoke(number, [self.partition])
+            self.stalled = False
         else:
             self._operate(act)
         self._cover(act)
@@ -204,6 +247,7 @@ class World:
         system.receive(number, self.partition)
         if act.fate is Fate.STALL:
             system.assign(self.partition, 1 - number)
+            self.stalled = True
         elif act.fate is Fate.CRASH_BEFORE:
             system.die(number)
             system.assign(self.partition, number)
@@ -246,6 +290,59 @@ class World:
                 self.covered.add((fault or "none", outcome))
             recorder.outcomes = {}
 
+    def beside(self, what: Beside, seconds: float = 0.0) -> None:
+        """What an action that is about other keys does to the keys of this world."""
+        system, owner = self.system, self._owner
+        number = owner.number
+        if what is Beside.MOVE:
+            system.assign(self.partition, 1 - number)
+            self.stalled = True
+        elif what is Beside.WAKE:
+            # Its fence is refused, with all that it knew: what is due is decided anew, and under no fence.
+            zombie = system.members[1 - number]
+            zombie.batches.cache.clear()
+            zombie.engine.revoked([self.partition])
+            if zombie.due:
+                system.decide(zombie.number)
+            self.stalled = False
+        elif what is Beside.DIE:
+            if owner.due:
+                system.die(number)
+            else:
+                system.crash(number)
+            system.assign(self.partition, number)
+        else:
+            if what is Beside.PASS:
+                owner.batches.timers.note(self._due())
+                system.clock.time += seconds
+                due_at = owner.batches.timers.next()
+                if abs(due_at - system.clock.time) < _SAME_TIME_S:
+                    system.clock.time = max(system.clock.time, due_at)
+            if owner.due:
+                system.decide(number)
+            if what is Beside.CRASH:
+                system.crash(number)
+                system.assign(self.partition, number)
+            elif self.system.owners.get(self.partition) is owner:
+                system.commit(number)
+
+    def offers(self) -> Offers:
+        """What this world could do next, for a search that puts it beside others."""
+        system, owner, now = self.system, self._owner, self.system.clock.now()
+        waiting = self._due().values()
+        urgent = [one.due_at - now for one in waiting if one.urgent]
+        all_due = [one.due_at - now for one in waiting]
+        return Offers(
+            acts=tuple(act for act in self.acts() if act.kind not in {Kind.LOOK, Kind.WAIT}),
+            again=owner.positions[self.partition] < len(system.log[self.partition]),
+            due=owner.due,
+            urgent=bool(urgent),
+            due_in=round(min([*all_due, owner.batches.timers.next() - now]), 3),
+            claimed=bool(system.operator.claims),
+            quiet=self.quiet,
+            used=bool(self.judge.history.claimed),
+        )
+
     def rest(self) -> None:
         """Everything has come to rest: say what is there."""
         self.system.rest()
@@ -275,6 +372,7 @@ class World:
             frozenset(self.weather.poisoned),
             tuple(self.weather.transient.items()),
             tuple(self.left.values()),
+            self.stalled,
             system.clock.time,
             system.txs,
             self.judge,
@@ -293,6 +391,7 @@ class World:
         self.weather.transient = dict(saved.transient)
         self.left = dict(zip(self.left, saved.left, strict=True))
         self.judge = saved.judge.copy()
+        self.stalled = saved.stalled
         self.findings = []
         system.owners.clear()
         for member, memory in zip(system.members, saved.members, strict=True):
@@ -306,7 +405,7 @@ class World:
         if job.pieces:
             unit, piece = job.pieces[0]
             pending = piece.offset(0), job.pieces[-1][1].next_offset, unit.fence
-        if not (self.left["zombies"] or pending or self.system.owners.get(self.partition) is member):
+        if not (self.left["zombies"] or self.stalled or self.system.owners.get(self.partition) is member):
             # It will never decide anything again, whatever it still has in its memory.
             return Memory(member.incarnation, {}, {}, None, Timers(), ())
         cache = [_kept(one) for one in member.batches.cache.all()]
@@ -327,9 +426,8 @@ class World:
     def _others(self) -> bool:
         """Whether anybody but the owner of the partition may still write."""
         system, left = self.system, self.left
-        pending = any(member.job.pieces for member in system.members)
         replays = left["replays"] and (left["failures"] or any(system.operator.letters()))
-        return bool(left["zombies"] or replays or pending or system.operator.claims)
+        return bool(left["zombies"] or replays or self.stalled or system.operator.claims)
 
     def _remember(self, member: Member, memory: Memory) -> None:
         member.forget(memory.incarnation)
@@ -361,9 +459,9 @@ class World:
         members = tuple(
             (
                 number == saved.owner,
-                memory.positions.get(self.partition, 0) - saved.committed,
-                memory.pending and (memory.pending[1] - memory.pending[0], memory.pending[2] == self._fence),
-                tuple(sorted((key, due_at and due_at - now) for key, due_at in memory.timers.all().items())),
+                memory.positions[self.partition] - saved.committed if number == saved.owner or memory.pending else None,
+                self._pending(saved, memory),
+                tuple(sorted((key, due_at and round(due_at - now, 3)) for key, due_at in memory.timers.all().items())),
                 tuple((one[0], one[1] == revisions.get(one[0]), *one[2:]) for one in memory.cache),
             )
             for number, memory in ((number, saved.members[number]) for number in order)
@@ -378,11 +476,19 @@ class World:
             tuple((key, tuple(sorted(of))) for key, of in sorted(history.claimed.items())),
             ledger,
             members,
-            tuple((key, until - now) for key, until in saved.claims.items()),
+            tuple((key, round(until - now, 3)) for key, until in saved.claims.items()),
             saved.poisoned,
             saved.transient,
             saved.left,
+            saved.stalled,
         )
+
+    def _pending(self, saved: Saved, memory: Memory) -> Hashable:
+        """What a worker has in its hands, and whether the partition is its own."""
+        if memory.pending is None:
+            return None
+        first, end, fence = memory.pending
+        return tuple(record.value for record in saved.log[first:end]), fence == self._fence
 
     @property
     def _fence(self) -> int | None:
