@@ -67,7 +67,7 @@ def _run(command: str, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     lines = [line.rstrip() for line in ended.stdout.replace(str(folder.resolve()), "~").splitlines()]
     return "".join(f"{line}\n" for line in lines)
