@@ -61,17 +61,19 @@ def test_a_broken_consumer_is_found_and_explained(name: str) -> None:
     assert found.token in found.test
 
 
+@pytest.mark.usefixtures("few_scopes")
 @pytest.mark.parametrize("name", ["balance.py:balance", "profile.py:profile"])
 def test_the_good_examples_are_proved(name: str) -> None:
-    proof = prove_declared(consumer_of(name, ""), seconds=3.0)
+    proof = prove_declared(consumer_of(name, ""), seconds=100.0)
     assert proof.verdict == "proved", list(lines(proof))
-    assert proof.scopes[0].exhausted  # how many more there is time for, is the machine's business
+    assert all(one.exhausted for one in proof.scopes)
     assert proof.not_proved
 
 
+@pytest.mark.usefixtures("few_scopes")
 @pytest.mark.parametrize("consumer", [listing, newest, total])
 def test_good_consumers_of_each_order_are_proved(consumer: Any) -> None:
-    proof = prove_declared(consumer, seconds=1.0)
+    proof = prove_declared(consumer, seconds=100.0)
     assert proof.verdict == "proved", list(lines(proof))
 
 
@@ -92,9 +94,10 @@ def balances(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE balances (account TEXT PRIMARY KEY, cents INTEGER NOT NULL)")
 
 
+@pytest.mark.usefixtures("few_scopes")
 @pytest.mark.parametrize("consumer", [posted, posted_later])
 def test_a_good_handler_with_tx_is_proved(consumer: Any) -> None:
-    proof = prove_declared(consumer, seconds=3.0, setup=balances)
+    proof = prove_declared(consumer, seconds=100.0, setup=balances)
     assert proof.verdict == "proved", list(lines(proof))
     assert any("applied" in name for name in proof.covered)
 
@@ -162,13 +165,14 @@ def test_what_cannot_be_proved_is_said_in_a_line() -> None:
         assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.usefixtures("few_scopes")
 def test_events_of_the_users_own() -> None:
     @inorder.fold(key="who", version="n", order="commutative")
     def last(state: int | None, event: dict[str, Any]) -> int:
         return int(event["amount"])
 
     def proof(*events: dict[str, Any]) -> Proof:
-        return prove_declared(last, [msgspec.json.encode(event) for event in events], 2.0)
+        return prove_declared(last, [msgspec.json.encode(event) for event in events], 100.0)
 
     assert proof(*({"who": "x", "n": n, "amount": 7} for n in (3, 1, 2))).verdict == "proved"
     found = proof(*({"who": "x", "n": n, "amount": n} for n in (3, 1, 2)), {"who": "y", "n": 9, "amount": 0}).anomaly
@@ -185,13 +189,14 @@ def test_no_time_at_all_is_unknown() -> None:
     assert any(line.startswith("unknown:") for line in lines(proof))
 
 
+@pytest.mark.usefixtures("few_scopes")
 def test_a_checker_that_crashes_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     from inorder.proof import subject
     from inorder.proof.anomalies import ANOMALIES
 
     crashing = ANOMALIES | {"S1": ANOMALIES["S1"]._replace(check=lambda history, step, oracle: str(1 // 0))}
     monkeypatch.setattr(subject, "ANOMALIES", crashing)
-    proof = prove_declared(total, seconds=1.0)
+    proof = prove_declared(total, seconds=100.0)
     assert proof.verdict == "unknown"
     assert "ZeroDivisionError" in (proof.why_unknown or "")
 

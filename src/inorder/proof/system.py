@@ -28,6 +28,7 @@ from inorder.proof.trace import Op, Rules, Step, Via
 from inorder.stores.letter_rows import PlanLetter
 from inorder.worker.assemble import planner_for
 from inorder.worker.batch import Batches
+from inorder.worker.effects import Manner
 from inorder.worker.job import Job
 
 START = 1_000_000.0
@@ -295,7 +296,10 @@ class Operator:
         self.claims: dict[str, float] = {}
         warrant = Warrant(1, self.name, "simulated", self.claims)
         self.road = BatchRoad(system.declared, system.planner, self.store, tally, system.clock, warrant)
-        self.road.effect = system.effect(self.recorder)
+        effect = system.effect(self.recorder)
+        if isinstance(effect, LedgeredTx):
+            effect.manner = Manner.CAREFULLY
+        self.road.effect = effect
         self.rules: Replaying = self.road.rules
 
     def letters(self) -> list[Any]:
