@@ -68,6 +68,17 @@ class Queue(Source, Protocol):
         """Nothing will be done about these, whose leases are over."""
 
 
+@runtime_checkable
+class NotingSource(Source, Protocol):
+    """A source whose broker keeps a short text with each committed offset. Notes save work, and no more than that."""
+
+    def note(self, notes: Mapping[Partition, str]) -> None:
+        """Texts to keep with the next commits of these partitions, in place of those before."""
+
+    def noted(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
+        """The committed offset that a partition of ours begins at, and its text, where that is known: one answer."""
+
+
 class Sink(Protocol):
     """Where `inorder produce` sends records. Unreachable: `inorder.Unreachable`."""
 

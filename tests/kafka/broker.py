@@ -22,11 +22,16 @@ LIMIT_S = 15.0
 
 def committed(harness: KafkaHarness, group: str = "group") -> dict[int, int]:
     """What the group has committed, by partition."""
+    return {number: offset for number, (offset, _) in noted(harness, group).items()}
+
+
+def noted(harness: KafkaHarness, group: str = "group") -> dict[int, tuple[int, str]]:
+    """The same, with the metadata of each commit."""
     client = _outsider(harness, group)
     topic = client.list_topics(harness.topic, timeout=LIMIT_S).topics[harness.topic]
     answer = client.committed([TopicPartition(harness.topic, n) for n in topic.partitions], timeout=LIMIT_S)
     client.close()
-    return {found.partition: found.offset for found in answer if found.offset >= 0}
+    return {found.partition: (found.offset, found.metadata or "") for found in answer if found.offset >= 0}
 
 
 def commit(harness: KafkaHarness, offset: int, metadata: str = "", partition: int = 0) -> None:

@@ -1,7 +1,7 @@
 """The engine: what the partitions of one worker are owed. Inputs go in, commands come out, nothing else happens.
 
     in:   assigned, revoked, received, settled, lapsed
-    out:  Commit(partition, offset), Settle(deliveries), Pause(partitions), Resume(partitions)
+    out:  Commit(partition, offset, note), Settle(deliveries), Pause(partitions), Resume(partitions)
 
 What to do with each event is the planner's and the lanes' business. The engine knows which deliveries are under way,
 under which fence, and how far each partition may be committed.
@@ -9,20 +9,22 @@ under which fence, and how far each partition may be committed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
 from inorder.core.event import Partition, Slice
 from inorder.core.frontier import Frontier
 from inorder.core.limits import Limits
+from inorder.core.offset_map import Beyond, decode, encode
 
 
 class Commit(msgspec.Struct, frozen=True):
-    """Everything of this partition below `offset` is settled."""
+    """Everything of this partition below `offset` is settled. `note` says what is beyond it: see `offset_map`."""
 
     partition: Partition
     offset: int
+    note: str = ""
 
 
 class Settle(msgspec.Struct, frozen=True):
@@ -57,14 +59,20 @@ class Unit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Engine:
-    """The partitions of one worker, their frontiers, and whether there is room for more."""
+    """The partitions of one worker, their frontiers, and whether there is room for more.
 
-    def __init__(self, limits: Limits) -> None:
+    `notes`: the source keeps a short text with each commit.
+    """
+
+    def __init__(self, limits: Limits, notes: bool = False) -> None:
         self._limits = limits
+        self._notes = notes
         self._frontiers: dict[Partition, Frontier | None] = {}
         """None: a queue, whose deliveries are settled one by one."""
         self._fences: dict[Partition, int] = {}
+        self._beyond: dict[Partition, Beyond] = {}
         self._moved: set[Partition] = set()
+        self._ahead: set[Partition] = set()
         self._done: list[int] = []
         self._paused = False
         self._stalled: set[Partition] = set()
@@ -89,12 +97,21 @@ class Engine:
         """Whether a partition stands still for want of room in the store."""
         return bool(self._stalled)
 
-    def assigned(self, fences: dict[Partition, int], queue: bool = False) -> list[Command]:
+    def assigned(
+        self,
+        fences: Mapping[Partition, int],
+        queue: bool = False,
+        noted: Mapping[Partition, tuple[int, str]] | None = None,
+    ) -> list[Command]:
         """These partitions are ours from now on, under these fences. What is under way of them from before is not.
 
-        A queue is ours together with others.
+        A queue is ours together with others. `noted`: the offset that a partition begins at, and the note that was
+        committed with it.
         """
         self.revoked(fences)
+        for partition, (offset, note) in (noted or {}).items():
+            if partition in fences and (runs := decode(offset, note)):
+                self._beyond[partition] = Beyond(offset, runs)
         for partition, fence in fences.items():
             self._frontiers[partition] = None if queue else Frontier()
             self._fences[partition] = fence
@@ -111,6 +128,25 @@ class Engine:
                 self.bytes -= size
                 self._moved.discard(partition)
                 self._stalled.discard(partition)
+                self._ahead.discard(partition)
+                self._beyond.pop(partition, None)
+
+    def fresh(self, piece: Slice) -> Iterator[Slice]:
+        """What of a slice is still to be done, to be received one by one: most often all of it."""
+        beyond = self._beyond.get(piece.partition)
+        if beyond is None:
+            yield piece
+            return
+        for start, stop in beyond.undone(piece):
+            yield piece.part(start, stop)
+        if not beyond:
+            del self._beyond[piece.partition]
+        # What an earlier owner has settled lies between these, and behind them.
+        frontier = self._frontiers[piece.partition]
+        if frontier is not None and frontier.passed(piece.offset(0), piece.next_offset):
+            self._moved.add(piece.partition)
+        else:
+            self._ahead.add(piece.partition)
 
     def received(self, piece: Slice, size: int) -> Unit | None:
         """A slice arrived, of `size` bytes, to be settled as a whole. None if its partition is not ours."""
@@ -120,7 +156,7 @@ class Engine:
         unit = Unit(piece.partition, fence, piece.next_offset, len(piece), size)
         frontier = self._frontiers[piece.partition]
         if frontier is not None:
-            frontier.received(unit.next_offset)
+            frontier.received(piece.offset(0), unit.next_offset)
         self._add(unit.partition, unit.events, unit.bytes)
         return unit
 
@@ -134,6 +170,8 @@ class Engine:
             self._done.append(unit.next_offset)
         elif frontier.settled(unit.next_offset):
             self._moved.add(unit.partition)
+        else:
+            self._ahead.add(unit.partition)
 
     def lapsed(self, unit: Unit) -> None:
         """The lease of a unit ended before work on it began: the queue gives it to somebody again."""
@@ -145,13 +183,19 @@ class Engine:
         done, self._done = self._done, []
         return [Settle(tuple(done))] if done else []
 
-    def commits(self) -> list[Commit]:
-        """How far each partition that has moved since the last call may be committed."""
+    def commits(self, ahead: bool = False) -> list[Commit]:
+        """How far each partition that has moved since the last call may be committed.
+
+        `ahead`: also those of which something was settled beyond the frontier, where the source keeps a note of that.
+        """
+        chosen = self._moved | self._ahead if ahead and self._notes else self._moved
         found: list[Commit] = []
-        for partition in sorted(self._moved):
+        for partition in sorted(chosen):
             frontier = self._frontiers[partition]
             if frontier is not None and frontier.position is not None:
-                found.append(Commit(partition, frontier.position))
+                note = encode(frontier.position, frontier.beyond()) if self._notes else ""
+                found.append(Commit(partition, frontier.position, note))
+        self._ahead -= chosen
         self._moved.clear()
         return found
 

@@ -78,6 +78,15 @@ class Slice:
     def __len__(self) -> int:
         return len(self.values)
 
+    def part(self, start: int, stop: int) -> Slice:
+        """The deliveries from one place up to another, as a slice of their own."""
+        whole = stop == len(self)
+        if whole and not start:
+            return self
+        end = self.next_offset if whole else self.offset(stop - 1) + 1
+        records, values = self.records[start:stop], self.values[start:stop]
+        return Slice(self.partition, records, values, end, self._to_record, self._offset_of, self.lease)
+
     def record(self, index: int) -> Record:
         """The whole record at `index` of this slice."""
         found = self.records[index]

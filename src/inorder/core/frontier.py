@@ -1,48 +1,77 @@
-"""The frontier of one partition: the offset below which everything received is settled."""
+"""The frontier of one partition: the offset below which everything received is settled, and what is beyond it."""
 
 from __future__ import annotations
 
 from collections import deque
+
+_SLACK = 64
 
 
 class Frontier:
     """Turns completions in any order into the one offset that may be committed.
 
     It knows only offsets that were received, in the order they came, so offsets that the broker never delivers
-    (compacted away, transaction markers, past retention) cannot stall it.
+    (compacted away, transaction markers, past retention) cannot stall it: whatever lies between two units is done.
+    It remembers what is under way, never what is done, so one unit that stands still under millions costs no memory.
     """
 
-    __slots__ = ("_done", "_open", "position")
+    __slots__ = ("_end", "_open", "_order", "position")
 
     def __init__(self) -> None:
-        self._open: deque[int] = deque()
-        self._done: set[int] = set()
+        self._open: dict[int, int] = {}
+        self._order: deque[int] = deque()
+        self._end: int | None = None
         self.position: int | None = None
-        """What may be committed; None until something is."""
+        """What may be committed; None until something is received."""
 
     def __len__(self) -> int:
-        """How many units are received and not yet below the frontier."""
+        """How many units are under way."""
         return len(self._open)
 
-    @property
-    def ahead(self) -> int:
-        """How many units are settled beyond the frontier."""
-        return len(self._done)
+    def received(self, offset: int, next_offset: int) -> None:
+        """A unit was received: one record, or a run of them, from `offset` to just before `next_offset`."""
+        if self._end is not None and next_offset <= self._end:
+            return  # it came before, and is under way or done
+        start = offset if self._end is None else max(offset, self._end)
+        if not self._open:
+            self.position = start
+        self._open[next_offset] = start
+        self._order.append(next_offset)
+        self._end = next_offset
 
-    def received(self, next_offset: int) -> None:
-        """A unit (one record, or a run of them) that ends just before `next_offset` was received."""
-        self._open.append(next_offset)
+    def passed(self, offset: int, next_offset: int) -> bool:
+        """Nothing from `offset` to `next_offset` is left but what was received. Returns whether the frontier moved."""
+        if self._end is None:
+            self.position = self._end = offset
+        self._end = max(self._end, next_offset)
+        return not self._open and self._move(self._end)
 
     def settled(self, next_offset: int) -> bool:
         """The unit that ends before `next_offset` is settled. Returns whether the frontier moved."""
-        opened = self._open
-        if not opened or opened[0] != next_offset:
-            self._done.add(next_offset)
+        opened, order = self._open, self._order
+        if opened.pop(next_offset, None) is None:
             return False
-        opened.popleft()
-        done = self._done
-        while opened and opened[0] in done:
-            next_offset = opened.popleft()
-            done.remove(next_offset)
-        self.position = next_offset
-        return True
+        if order[0] != next_offset:
+            if len(order) > 2 * len(opened) + _SLACK:
+                self._order = deque(opened)
+            return False
+        order.popleft()
+        while order and order[0] not in opened:
+            order.popleft()
+        return self._move(opened[order[0]] if order else self._end)
+
+    def _move(self, position: int | None) -> bool:
+        moved, self.position = self.position != position, position
+        return moved
+
+    def beyond(self) -> list[tuple[int, int]]:
+        """The runs of offsets that are settled beyond the frontier: first, and the one after the last."""
+        runs: list[tuple[int, int]] = []
+        at = self.position
+        for end, start in self._open.items():
+            if at is not None and start > at:
+                runs.append((at, start))
+            at = end
+        if at is not None and self._end is not None and self._end > at:
+            runs.append((at, self._end))
+        return runs

@@ -117,6 +117,17 @@ class KafkaSource:
         """
         self._commits.send(self._member.consumer, self._commits.ask(offsets))
 
+    def note(self, notes: Mapping[Partition, str]) -> None:
+        """Texts to keep, as the metadata of the next commits of these partitions."""
+        for partition, note in notes.items():
+            if (owned := self._owned.find(partition)) is not None:
+                owned.note = note
+
+    def noted(self, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
+        """The committed offset that a partition of ours begins at, and its text, where that is known."""
+        found = ((partition, self._owned.find(partition)) for partition in partitions)
+        return {partition: owned.begins for partition, owned in found if owned is not None and owned.begins is not None}
+
     @property
     def ignored_commits(self) -> int:
         """How many commits were asked for partitions that were not ours (any more)."""

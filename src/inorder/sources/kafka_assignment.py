@@ -30,10 +30,14 @@ _value: Callable[[Message], bytes | None] = Message.value
 class Owned:
     """One partition of ours."""
 
-    __slots__ = ("confirmed", "given", "partition", "refused", "requested")
+    __slots__ = ("begins", "confirmed", "given", "note", "partition", "refused", "requested")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
+        self.begins: tuple[int, str] | None = None
+        """The committed offset that we begin at, and the text that was committed with it; None if not known."""
+        self.note = ""
+        """The text that goes with the next commit."""
         self.given: int | None = None
         """The offset after the last record given out; None if none was."""
         self.requested: int | None = None

@@ -15,6 +15,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from inorder.core.event import Partition
 from inorder.sources.kafka_assignment import Assignment, Owned
 
+READ_TIMEOUT_S = 3.0
+"""How long the answer may take to what a group has committed; without one, the notes beside it are not known."""
 RETRY_S = 0.2
 """How long a refused commit rests before it is sent again."""
 
@@ -27,6 +29,7 @@ class Commits:
     def __init__(self, owned: Assignment) -> None:
         self._owned = owned
         self._retry_at = 0.0
+        self._takes_notes = True
         self.ignored = 0
         """Commits of partitions that were not ours (any more)."""
         self.refused = 0
@@ -54,7 +57,7 @@ class Commits:
             for owned in changed:
                 owned.refused = False
             try:
-                consumer.commit(offsets=_offsets(changed), asynchronous=True)
+                consumer.commit(offsets=self._offsets(changed), asynchronous=True)
             except (KafkaException, RuntimeError) as error:
                 self._refuse(changed, str(error))
 
@@ -74,10 +77,30 @@ class Commits:
         for partition in partitions:
             owned = self._owned.get(partition.partition)
             if refusal := partition.error or error:
+                if refusal.code() == KafkaError.OFFSET_METADATA_TOO_LARGE and self._takes_notes:
+                    self._takes_notes = False
+                    _log.warning("offset.metadata.max.bytes leaves no room for notes: a restart may repeat some work")
                 current = owned is not None and owned.requested == partition.offset
                 self._refuse([owned] if owned and current else [], refusal.str())
             elif owned is not None:
                 owned.confirmed = partition.offset
+
+    def begin(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> dict[int, tuple[int, str]]:
+        """What the group has committed of these, by number, with its notes: the place to begin at and what is known
+        to be done beyond it, in one answer. Empty if there is none in time."""
+        try:
+            found = consumer.committed(list(partitions), timeout=READ_TIMEOUT_S)
+        except KafkaException as error:
+            _log.debug("committed offsets are not known: %s", error)
+            return {}
+        return {one.partition: (one.offset, one.metadata or "") for one in found if not one.error and one.offset >= 0}
+
+    def _offsets(self, changed: Sequence[Owned]) -> list[TopicPartition]:
+        return [
+            TopicPartition(*owned.partition, owned.requested, metadata=owned.note if self._takes_notes else "")
+            for owned in changed
+            if owned.requested is not None
+        ]
 
     def _refuse(self, changed: Sequence[Owned], why: str) -> None:
         self.refused += 1
@@ -85,11 +108,3 @@ class Commits:
         for owned in changed:
             owned.refused = True
             self._retry_at = time.monotonic() + RETRY_S
-
-
-def _offsets(changed: Sequence[Owned]) -> list[TopicPartition]:
-    return [
-        TopicPartition(owned.partition.topic, owned.partition.number, owned.requested)
-        for owned in changed
-        if owned.requested is not None
-    ]

@@ -107,14 +107,18 @@ class Member:
         numbers = [partition.partition for partition in partitions]
         _log.debug("assigned: %s", numbers)
         pins = self._pins(numbers)
+        begins = self.commits.begin(consumer, partitions)
         for partition in partitions:
-            partition.offset = pins.get(partition.partition, partition.offset)
+            known = begins.get(partition.partition, (partition.offset, ""))[0]
+            partition.offset = pins.get(partition.partition, known)
         if self._eager:
             consumer.assign(partitions)
         else:
             consumer.incremental_assign(partitions)
         self.unhalt(numbers)
         fresh = self._owned.add(numbers)
+        for owned in self._owned.those(partition.number for partition in fresh):
+            owned.begins = begins.get(owned.partition.number)
         # A group that begins at the end must find the same place again if a rebalance comes before its first commit, or
         # it would skip what was produced in between.
         pinned = {partition: pins[partition.number] for partition in fresh if partition.number in pins}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Protocol, TypeVar
 
 from inorder.codecs.json import JsonCodec
-from inorder.core.engine import Command, Engine, Pause, Resume, Unit
+from inorder.core.engine import Command, Commit, Engine, Pause, Resume, Unit
 from inorder.core.entity import Waiting
 from inorder.core.event import Partition, Slice
 from inorder.core.limits import Limits
@@ -16,7 +17,7 @@ from inorder.core.planner import NO_ROOM_S
 from inorder.core.room import Room
 from inorder.errors import InorderError, Unreachable
 from inorder.observe.nobody import NOBODY
-from inorder.ports import Clock, Observer, Queue, Source, Store
+from inorder.ports import Clock, NotingSource, Observer, Queue, Source, Store
 from inorder.worker.job import Job
 from inorder.worker.pulse import Pulse
 
@@ -30,6 +31,8 @@ FULL_WAIT_S = 0.2
 """How long a full worker waits for room before it pauses the source, which throws prefetched records away."""
 COMMIT_EVERY_S = 0.1
 """Least time between two commits of offsets. What is redelivered for want of one is skipped by the guard."""
+NOTE_EVERY_S = 1.0
+"""Least time between two commits that only say what is settled beyond a frontier that stands still."""
 FENCED_FOR_S = 30.0
 """How long the store may refuse a partition before the source takes it away, which it does within its session."""
 OVERDUE_EVERY_S = 5.0
@@ -97,9 +100,11 @@ class Loop:
         self._on_poll = on_poll
         self._observer = observer
         self._pulse = Pulse(control, tally, clock)
-        self._engine = Engine(limits)
+        self._notes = source if isinstance(source, NotingSource) else None
+        self._engine = Engine(limits, notes=self._notes is not None)
         self._stop = threading.Event()
         self._committed_at = 0.0
+        self._noted_at = 0.0
         self._active_at = clock.now()
         self._end_checked_at = 0.0
         self._looked_at = clock.now()
@@ -218,7 +223,7 @@ class Loop:
     def _receive(self, pieces: list[Slice]) -> None:
         self._active_at = self._clock.now()
         job = Job()
-        for piece in pieces:
+        for piece in chain.from_iterable(map(self._engine.fresh, pieces)):
             unit = self._engine.received(piece, sum(map(len, filter(None, piece.values))))
             if unit is not None:
                 self._observer.received(unit, piece)
@@ -244,9 +249,16 @@ class Loop:
                 self._observer.owned(self._engine.fences, lost=1)
         if force or now - self._committed_at >= COMMIT_EVERY_S:
             self._committed_at = now
-            offsets = {commit.partition: commit.offset for commit in self._engine.commits()}
-            if offsets:
-                self._source.commit(offsets)
+            ahead = force or now - self._noted_at >= NOTE_EVERY_S
+            if ahead:
+                self._noted_at = now
+            self._commit(self._engine.commits(ahead))
+
+    def _commit(self, commits: list[Commit]) -> None:
+        if commits and self._notes is not None:
+            self._notes.note({commit.partition: commit.note for commit in commits})
+        if commits:
+            self._source.commit({commit.partition: commit.offset for commit in commits})
 
     def _settle_queue(self) -> None:
         """At once, not now and then: until a message is deleted, nobody is given the next one of its group."""
@@ -312,7 +324,8 @@ class Loop:
         self._patiently(self._read_room)
         if fences is None or due is None:
             return
-        for command in self._engine.assigned(fences, queue):
+        noted = self._notes.noted(partitions) if self._notes is not None else None
+        for command in self._engine.assigned(fences, queue, noted):
             self._obey(command)
         self._observer.owned(self._engine.fences, came=len(partitions))
         self._pulse.beat(self._engine.fences)
