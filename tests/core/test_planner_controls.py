@@ -71,7 +71,7 @@ class AppliesTwice(Planner):
 class NeverLooksAhead(Planner):
     """Leaves what waits where it is."""
 
-    def look_ahead(self, entity: Entity, changes: Changes, now: float) -> None:
+    def look_ahead(self, entity: Entity, changes: Changes, now: float, after: Event | None = None) -> None:
         pass
 
 

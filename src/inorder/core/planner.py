@@ -168,7 +168,7 @@ class Planner:
                 found = early.pop(entity.version + 1, None) if early else None
         for event in early.values():
             self.hold(entity, event, changes, now)
-        self.look_ahead(entity, changes, now)
+        self.look_ahead(entity, changes, now, events[-1])
 
     def admit(
         self,
@@ -355,19 +355,24 @@ class Planner:
         )
         changes.delivered(Outcome.DEAD_LETTERED)
 
-    def look_ahead(self, entity: Entity, changes: Changes, now: float) -> None:
-        """After one or more decisions: what waits in the store may be due now, or wait for another version."""
+    def look_ahead(self, entity: Entity, changes: Changes, now: float, after: Event | None = None) -> None:
+        """After one or more decisions: what waits in the store may be due now, or wait for another version.
+
+        Who set it going wakes it: its home is then where `after`, the event just received, came from.
+        """
         waiting = entity.waiting
         if waiting is None or not waiting.open:
             return
+        home = waiting.home
         if self._may_go_on(entity):
             since, due_at = waiting.since, AT_ONCE
+            if after is not None and after.receiver is None:
+                home = after.slice.partition
         elif entity.version + 1 != waiting.version or waiting.attempts or waiting.due_at == AT_ONCE:
             since, due_at = now, now + self.limits.gap_s
         else:
             return
-        again = Waiting(Wait.GAP, entity.version + 1, since, due_at=due_at, home=waiting.home)
-        self._wait(entity, again, changes)
+        self._wait(entity, Waiting(Wait.GAP, entity.version + 1, since, due_at=due_at, home=home), changes)
 
     def _may_go_on(self, entity: Entity) -> bool:
         """Whether something that waits in the store can be decided now.

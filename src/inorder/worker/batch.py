@@ -156,7 +156,7 @@ class Batches:
             self._forget(job, due)
         self.cache.drop(self.cache.changed(due, now))
         entities = self._entities({event.key for event in job.events}.union(due))
-        waking = [entities[key] for key in due]
+        waking = [entity for entity in map(entities.__getitem__, due) if at_home(entity, fences)]
         fences = self._checked(job, waking, fences)
         if isinstance(self.effect, TxEffect):
             with self._store.transaction() as tx:
@@ -226,7 +226,7 @@ class Batches:
         checked = job.fences
         for entity in waking:
             home = entity.waiting.home if entity.waiting else None
-            if home in fences:
+            if home is not None:
                 checked[home] = fences[home]
         return checked
 
@@ -234,6 +234,11 @@ class Batches:
         rows = changes.rows(self.effect.encode, self._planner.guard.remembered)
         self.cache.grew(changes.grown)
         return rows
+
+
+def at_home(entity: Entity, fences: Mapping[Partition, int]) -> bool:
+    """Whether it is for us to wake an entity that is due: whoever owns its home does, under that fence."""
+    return entity.waiting is None or entity.waiting.home is None or entity.waiting.home in fences
 
 
 def read_back(codec: JsonCodec, row: HeldRow, barred: dict[tuple[str, int], Exception]) -> Event:

@@ -12,7 +12,7 @@ from inorder.core.event import Event, Malformed, Partition, Slice
 class Group:
     """Decisions that are committed together."""
 
-    __slots__ = ("changes", "decided", "events", "malformed")
+    __slots__ = ("changes", "decided", "events", "homes", "malformed")
 
     def __init__(self, changes: Changes) -> None:
         self.changes = changes
@@ -21,6 +21,8 @@ class Group:
         """What was decided, so that it can be decided again should the commit be refused."""
         self.decided: list[Slice] = []
         """The slice of each delivery that was decided, once for each."""
+        self.homes: dict[Partition, int] = {}
+        """The fences that events stand under which came back from the store: those of their keys' homes."""
 
 
 class Groups:

@@ -24,7 +24,7 @@ from inorder.declaration import Declaration
 from inorder.errors import Fenced, HandlerTimeout, Mismatch
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, Observer, Store
-from inorder.worker.batch import HELD_AT_ONCE, SHARED_S, Witness, read_back
+from inorder.worker.batch import HELD_AT_ONCE, SHARED_S, Witness, at_home, read_back
 from inorder.worker.cache import Cache
 from inorder.worker.calls import Calls, Run
 from inorder.worker.claims import Claims
@@ -81,6 +81,8 @@ class LaneWork:
         """The same, of events that failed: the lane of their key stands still."""
         self._full: dict[Partition, str] = {}
         self._trying: dict[Partition, str] = {}
+        self._homes: dict[str, tuple[Partition, int]] = {}
+        """Of keys whose held events are being decided: the fence that it stands under."""
         self._fences: dict[Partition, int] = {}
         self._epoch = 0
         self._confirmed_at = time.monotonic()
@@ -232,7 +234,7 @@ class LaneWork:
             return
         if not admitted:
             self._note(first)
-            self._look_ahead(entity, now)
+            self._look_ahead(entity, first, now)
             self._lanes.put_back(entity.key, events[1:])
             return
         count = 1
@@ -291,7 +293,7 @@ class LaneWork:
             self._note(rest[0])
             if len(rest) > 1:
                 self._lanes.put_back(key, rest[1:])
-        self._look_ahead(run.entity, now)
+        self._look_ahead(run.entity, rest[0], now)
         return run.error is None or len(rest) == 1
 
     def _note(self, event: Event) -> None:
@@ -299,15 +301,18 @@ class LaneWork:
         self._groups.decided(event)
         if event.receiver is None:
             return
+        if event.key in self._homes:
+            self._groups.now.homes.update([self._homes[event.key]])
         left = self._draining.get(event.key, 0) - 1
         if left > 0:
             self._draining[event.key] = left
         else:
             self._draining.pop(event.key, None)
+            self._homes.pop(event.key, None)
 
-    def _look_ahead(self, entity: Entity, now: float) -> None:
+    def _look_ahead(self, entity: Entity, after: Event, now: float) -> None:
         if entity.key not in self._draining:
-            self._planner.look_ahead(entity, self._groups.now.changes, now)
+            self._planner.look_ahead(entity, self._groups.now.changes, now, after)
 
     def watch(self, limit_s: float) -> None:
         """Give up on handlers that have been running for longer than `limit_s`."""
@@ -379,7 +384,7 @@ class LaneWork:
                 return
             self._draining.pop(key, None)
             entity = found.get(key)
-            if entity is None:
+            if entity is None or not at_home(entity, self._fences):
                 continue
             if self._claims is not None:
                 if not self._idle([key]):
@@ -388,7 +393,11 @@ class LaneWork:
                     continue
                 self._claims.recognise(entity)
             waits = entity.waiting
+            if waits is not None and waits.home is not None:
+                self._homes[key] = waits.home, self._fences[waits.home]
+                self._groups.now.homes.update([self._homes[key]])
             if not self._planner.wake(entity, self._groups.now.changes, now):
+                self._homes.pop(key, None)
                 continue
             self._draining[key] = 0
             if self._claims is not None and not await self._claim(entity, waits):
@@ -401,6 +410,7 @@ class LaneWork:
             self._draining[key] = len(events)
             if not events:
                 del self._draining[key]
+                self._homes.pop(key, None)
             for event in events:
                 self._lanes.add(event)
         self.go()
@@ -412,6 +422,7 @@ class LaneWork:
         if key in self._groups.now.changes.entities:
             # What woke it (a replay that died) is to be written first. Then it is rung for again.
             self._draining.pop(key, None)
+            self._homes.pop(key, None)
             return False
         self._committing = True
         try:
@@ -447,7 +458,7 @@ class LaneWork:
 
     async def _commit(self) -> None:
         group = self._groups.take()
-        fences = self._groups.fences(group)
+        fences = group.homes | self._groups.fences(group)
         waits = dict(group.changes.waits)
         renewed = self._claims.renew(self._draining, group.changes) if self._claims else {}
         rows = group.changes.rows(lambda entity: None, self._planner.guard.remembered)
@@ -492,6 +503,7 @@ class LaneWork:
         redo = refused.events + since.events
         waking = {event.key for event in redo if event.receiver is not None} | set(self._draining)
         self._draining.clear()
+        self._homes.clear()
         self._lanes.drop(lambda event: event.receiver is not None)
         for partition, fence in lost.items():
             if self._fences.get(partition) == fence:
@@ -521,7 +533,7 @@ class LaneWork:
     # Letting go.
 
     def drop(self, partitions: set[Partition]) -> None:
-        """Start nothing more of these partitions."""
+        """Start nothing more of these partitions, nor of the keys that are at home there."""
         for partition in partitions:
             self._fences.pop(partition, None)
             self._full.pop(partition, None)
@@ -530,7 +542,18 @@ class LaneWork:
         for key, events in [one for one in self._standing if one[1][0].slice.partition in partitions]:
             self._standing.remove((key, events))
             self._lanes.put_back(key, [event for event in events if event.slice.partition not in partitions])
-        self._lanes.drop(lambda event: event.receiver is None and event.slice.partition in partitions)
+        moved = {key for key, (home, _) in self._homes.items() if home in partitions}
+        for key in moved:
+            if self._lanes.busy(key):
+                self._draining[key] = 1
+            else:
+                del self._homes[key]
+                self._draining.pop(key, None)
+
+        def gone(event: Event) -> bool:
+            return event.key in moved if event.receiver is not None else event.slice.partition in partitions
+
+        self._lanes.drop(gone)
 
     async def drained(self, partitions: set[Partition]) -> None:
         """Wait for what runs of these partitions, and for the commit of what was decided."""
