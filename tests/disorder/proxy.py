@@ -67,7 +67,7 @@ class KafkaProxy:
         self._listener.close()
         with self._lock:
             for one in self._sockets:
-                _cut(one)
+                cut(one)
 
     def follow(self, plan: Plan) -> None:
         """Count produce requests from 0 again, and let this plan decide on them."""
@@ -91,7 +91,7 @@ class KafkaProxy:
 
     def _forward(self, client: socket.socket, broker: socket.socket, marked: dict[int, Fate]) -> None:
         with suppress(OSError):
-            while frame := _read(client):
+            while frame := read_frame(client):
                 api, _, correlation = HEAD.unpack_from(frame)
                 if api == PRODUCE and self._mark in frame:
                     fate = marked[correlation] = self._decide(frame)
@@ -99,7 +99,7 @@ class KafkaProxy:
                         at = frame.rfind(self._mark)
                         frame = frame[:at] + bytes([frame[at] ^ 1]) + frame[at + 1 :]
                 broker.sendall(SIZE.pack(len(frame)) + frame)
-        _cut(client, broker)
+        cut(client, broker)
 
     def _hold(self) -> None:
         enough, until = self.requests + HOLD_REQUESTS, time.monotonic() + HOLD_S
@@ -118,17 +118,17 @@ class KafkaProxy:
         real = self._broker[0].encode() + SIZE.pack(self._broker[1])
         ours = self._broker[0].encode() + SIZE.pack(int(self.bootstrap.partition(":")[2]))
         with suppress(OSError):
-            while frame := _read(broker):
+            while frame := read_frame(broker):
                 fate = marked.pop(SIZE.unpack_from(frame)[0], Fate.PASS)
                 if fate is Fate.LOSE_ACK:
                     break
                 if fate is Fate.DAMAGE:
                     self._hold()
                 client.sendall(SIZE.pack(len(frame)) + frame.replace(real, ours))
-        _cut(client, broker)
+        cut(client, broker)
 
 
-def _read(one: socket.socket) -> bytes:
+def read_frame(one: socket.socket) -> bytes:
     """One frame, without its size; empty at the end of the stream."""
     head = _exactly(one, SIZE.size)
     return _exactly(one, SIZE.unpack(head)[0]) if head else b""
@@ -144,7 +144,7 @@ def _exactly(one: socket.socket, size: int) -> bytes:
     return bytes(found)
 
 
-def _cut(*sockets: socket.socket) -> None:
+def cut(*sockets: socket.socket) -> None:
     for one in sockets:
         with suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from inorder.core.entity import Entity
 from inorder.core.order import Outcome
 from inorder.stores.sqlite import SqliteStore
 from tests.e2e.accounts import Account, Bank, Disorder
@@ -74,17 +75,17 @@ class Crew:
         self.effects = folder / f"{kind}.effects"
         self.effects.touch()
         prepare_group(topic.kafka, protocol, self._group)
-        options = f"group={self._group}&topic.metadata.refresh.interval.ms=200&{PROTOCOLS[protocol]}"
-        self._source = f"kafka://{topic.kafka.bootstrap}/{topic.name}?{options}"
+        self._options = f"group={self._group}&topic.metadata.refresh.interval.ms=200&{PROTOCOLS[protocol]}"
         if kind in {"tx", "naive"}:
             Bank(str(self.path)).create()
 
     # processes
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start a worker, and wait until it is up."""
+    def start(self, bootstrap: str | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker, which finds the brokers at `bootstrap`, and wait until it is up."""
+        source = f"kafka://{bootstrap or self._topic.kafka.bootstrap}/{self._topic.name}?{self._options}"
         effects = self.path if self.kind == "naive" else self.effects
-        command = [sys.executable, "-m", "tests.e2e.worker", self.kind, self._source]
+        command = [sys.executable, "-m", "tests.e2e.worker", self.kind, source]
         process = subprocess.Popen(
             [*command, f"sqlite:///{self.path}", str(effects)], stdout=subprocess.PIPE, start_new_session=True
         )
@@ -143,6 +144,11 @@ class Crew:
     def settled(self) -> bool:
         """Whether the group has committed the whole topic, and nothing waits in the store."""
         return self.committed() and (self.kind == "naive" or self._look(lambda store: store.held_count()) == 0)
+
+    def reached(self, accounts: Sequence[str]) -> dict[str, int]:
+        """The last version of each account that took effect."""
+        found: dict[str, Entity] = self._look(lambda store: store.load(accounts))
+        return {account: entity.version for account, entity in found.items()}
 
     def counts(self) -> dict[str, int]:
         """The sums over all workers, the dead ones included."""
