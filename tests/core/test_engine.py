@@ -219,7 +219,7 @@ def test_whoever_begins_there_is_given_what_is_left_once(shape: list[tuple[int, 
     begins: tuple[int, str] = (0, "")
     for fence in range(1, 20):
         engine = Engine(Limits(), notes=True)
-        engine.assigned({home: fence}, {home: begins})
+        engine.assigned({home: fence}, noted={home: begins})
         left = [offset for offset in exist if offset >= begins[0]]
         units: list[tuple[Unit, list[int]]] = []
         while left:

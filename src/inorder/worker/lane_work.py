@@ -207,6 +207,7 @@ class LaneWork:
         key = event.key
         self._lanes.drop(lambda queued: queued.receiver is not None and queued.key == key)
         self._draining.pop(key, None)
+        self._homes.pop(key, None)
         self._note_waits({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)})
         return False
 
