@@ -12,7 +12,7 @@ UV   := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -b constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check ops bench evidence docs pins clean
+.PHONY: help demo test lint format types check ops bench evidence docs pins soak clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ docs: $(DEV) ## build the documentation site into site/, from docs/, without a n
 	@$(BIN)/zensical build --clean --strict
 	@rm -f site/*.py
 	@echo "open site/index.html"
+
+soak: $(DEV) ## ten minutes of random faults on three Kafka brokers; ARGS="--minutes 2", ARGS="--seed 7" to repeat
+	@$(BIN)/python -m tests.services
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 clean: ## remove .venv and all caches of the checks
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site .cache

@@ -33,6 +33,10 @@ FROZEN_S = 3.0
 """Longer than a member's session and a broker's."""
 
 
+class NotInTime(AssertionError):
+    """Something did not come back within `PATIENCE_S`."""
+
+
 class Siege:
     """`with Siege(kafka, folder, seed=1) as siege:`. Faults are context managers: within, it is broken."""
 
@@ -186,5 +190,6 @@ class Siege:
                     return
             except KafkaException:
                 pass  # nobody answered; asked again
-            assert time.monotonic() < deadline, f"not in time: {what}"
+            if time.monotonic() > deadline:
+                raise NotInTime(f"not in time: {what}")
             time.sleep(0.05)
