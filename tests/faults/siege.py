@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -50,21 +50,23 @@ class Siege:
         self._loaded = (url, ACCOUNTS, per_s, seed)
 
     def __enter__(self) -> Self:
-        self.wires.__enter__()
-        tx, call = self.crews
-        self.cut_off = tx.start(self.wires.bootstrap)
-        self.workers = [(tx, tx.start()), (call, call.start()), (call, call.start())]
-        self.load = Load(*self._loaded)
-        self.resumes("all are at work")
+        with ExitStack() as opened:
+            opened.enter_context(self.wires)
+            tx, call = self.crews
+            for crew in self.crews:
+                opened.callback(crew.close)
+            tx.start(self.wires.bootstrap)
+            self.workers = [(tx, tx.start()), (call, call.start()), (call, call.start())]
+            self.load = Load(*self._loaded)
+            opened.callback(self.load.close)
+            self.resumes("the start")
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.load.close()
-        for crew in self.crews:
-            crew.close()
-        self.wires.__exit__(kind, error, trace)
+        self._opened.close()
 
     # what is asked
 

@@ -26,6 +26,8 @@ HARDENED: kafka_url.Settings = {
     # Where Java's clients put a key. librdkafka's own default puts it elsewhere: one key, two partitions.
     "partitioner": "murmur2_random",
     "reconnect.backoff.max.ms": 2_000,
+    # How long a broker that hangs holds up what another one leads by now. librdkafka's own default is a minute.
+    "socket.timeout.ms": 10_000,
     # librdkafka never gives up by itself: what it gives up on may be overtaken by what it sends next.
     "message.timeout.ms": 0,
     # How soon a topic's growth is noticed. librdkafka's own default is five minutes, as Java's.
