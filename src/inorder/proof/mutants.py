@@ -81,7 +81,7 @@ class DropsEarly(Planner):
 class NobodyLooks(Planner):
     """Leaves what waits where it is."""
 
-    def look_ahead(self, entity: Entity, changes: Changes, now: float) -> None:
+    def look_ahead(self, entity: Entity, changes: Changes, now: float, after: Event | None = None) -> None:
         """Nothing."""
 
     def wake(self, entity: Entity, changes: Changes, now: float) -> bool:
