@@ -18,6 +18,11 @@ from tests.kafka.harness import KafkaHarness
 from tests.services import KafkaCluster
 
 LIMIT_S = 15.0
+_FOR_A_MOMENT = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 
 
 def committed(harness: KafkaHarness, group: str = "group") -> dict[int, int]:
@@ -29,7 +34,18 @@ def noted(harness: KafkaHarness, group: str = "group") -> dict[int, tuple[int, s
     """The same, with the metadata of each commit."""
     client = _outsider(harness, group)
     topic = client.list_topics(harness.topic, timeout=LIMIT_S).topics[harness.topic]
-    answer = client.committed([TopicPartition(harness.topic, n) for n in topic.partitions], timeout=LIMIT_S)
+    answer: list[TopicPartition] = []
+
+    def answered() -> bool:
+        # A broker that has just started, or that others keep busy, may for a moment be nobody's coordinator.
+        try:
+            answer[:] = client.committed([TopicPartition(harness.topic, n) for n in topic.partitions], timeout=LIMIT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _FOR_A_MOMENT:
+                raise
+        return bool(answer)
+
+    wait_for("the group's offsets are known", answered)
     client.close()
     return {found.partition: (found.offset, found.metadata or "") for found in answer if found.offset >= 0}
 
