@@ -98,3 +98,11 @@ def test_a_higher_value_is_further_up() -> None:
     root = ElementTree.fromstring(svg(Plot(name="p", title="t", x="x", y="y", marks=[low, high])))
     circles = [float(e.get("cy", 0)) for e in root.iter() if e.tag.endswith("circle") and float(e.get("cy", 0)) > 50]
     assert 0 < circles[1] < circles[0] < HIGH
+
+
+def test_words_of_near_moments_do_not_run_into_each_other() -> None:
+    line = Line(label="line", tone="one", points=[(0, 1), (100, 9)])
+    words = Moments(at=[(50, "a long word about it"), (51, "another"), (90, "far")])
+    root = ElementTree.fromstring(svg(Plot(name="p", title="t", x="x", y="y", marks=[line, words])))
+    rows = {e.text: float(e.get("y", 0)) for e in root.iter() if e.text in {"a long word about it", "another", "far"}}
+    assert rows["another"] > rows["a long word about it"] == rows["far"]

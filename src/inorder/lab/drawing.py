@@ -162,9 +162,14 @@ def _drawn(mark: Mark, across: _Axis, up: _Axis, bottom: float) -> Iterator[str]
         for (x, y), (to_x, to_y) in mark.pairs:
             yield _stroke(across(x), up(y), across(to_x), up(to_y), "#bbbbbb")
     else:
+        until = 0.0
         for x, word in mark.at:
-            yield _stroke(across(x), TOP, across(x), bottom, "#888888", dashed=True)
-            yield _text(across(x) + 4, TOP + 10, word)
+            at = across(x)
+            # A word that would run into the one before goes below it.
+            row = 1 if at < until else 0
+            until = max(until, at + 8 + LETTER * len(word))
+            yield _stroke(at, TOP, at, bottom, "#888888", dashed=True)
+            yield _text(at + 4, TOP + 10 + 15 * row, word)
 
 
 def _path(mark: Line, across: _Axis, up: _Axis) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import pairwise
@@ -109,6 +110,7 @@ class _Play:
         self._where = where
         self._paths = {name: folder / f"{name.split()[0].strip(',')}.db" for name in (NAIVE, SKIPS, OURS)}
         self._letters: dict[str, list[Entry]] = {NAIVE: [], SKIPS: []}
+        self._handled: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._samples: list[tuple[float, int, int]] = []
         self._poisoned = {entry.account for entry in stream if entry.id in bug.ids}
@@ -131,8 +133,7 @@ class _Play:
             sampling.start()
             try:
                 self._send(self._stream[:half])
-                for group in (naive, skips, ours):
-                    group.settled()
+                self._until_handled(naive, skips, ours, half)
                 with closing(open_store(self._url, NAME)) as look:
                     parked, waiting = look.parked_count(), look.held_count()
                 before = {name: len(self._wrong(name, half)) for name in self._paths}
@@ -147,8 +148,9 @@ class _Play:
                 replayed[OURS] = Replayed(done.selected, done.applied, done.skipped)
                 replayed_at = now() - began
                 live.join()
-                for group in (naive, skips, ours):
-                    group.settled()
+                self._until_handled(naive, skips, ours, len(self._stream))
+                with closing(open_store(self._url, NAME)) as look:
+                    ours.until("nothing waits", lambda: not look.held_count())
             finally:
                 over.set()
                 sampling.join()
@@ -158,6 +160,13 @@ class _Play:
     @property
     def _url(self) -> str:
         return f"sqlite:///{self._paths[OURS]}"
+
+    def _until_handled(self, naive: Group, skips: Group, ours: Group, events: int) -> None:
+        """Wait until each consumer has done with so many."""
+        for name, group in ((NAIVE, naive), (SKIPS, skips)):
+            group.until("the naive consumers are through", lambda name=name: self._handled[name] >= events)  # type: ignore[misc]
+        with closing(open_store(self._url, NAME)) as look:
+            ours.until("inorder is through", lambda: look.counts().get("received", 0) >= events)
 
     def _send(self, stream: Sequence[Entry]) -> None:
         size = -(-len(stream) // BATCHES)
@@ -194,6 +203,7 @@ class _Play:
                 self._letters[name].append(entry)
             else:
                 self._post(name, entry)
+            self._handled[name] += 1
 
         return lambda source, worker: Naive(handle, source)
 
