@@ -27,6 +27,7 @@ Classify = Callable[[BaseException], ErrorClass]
 ON_KAFKA = ("concurrency", "duplicates")
 """Of those that run there; all do for the write-up."""
 ALONE = sorted(EXPERIMENTS.keys() - NEEDS)
+pytestmark = pytest.mark.timeout(300)
 RESULTS = Path(__file__).resolve().parent.parent.parent / "docs" / "evidence"
 
 
