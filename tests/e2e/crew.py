@@ -65,17 +65,19 @@ class Topic:
 class Crew:
     """Worker processes of one kind, in one consumer group."""
 
+    module = "tests.e2e.worker"
+
     def __init__(self, topic: Topic, protocol: str, kind: str, folder: Path) -> None:
         self.kind = kind
         self._topic = topic
-        self._group = f"{topic.name}-{kind}-{next(_numbers)}"
+        self.group = f"{topic.name}-{kind}-{next(_numbers)}"
         self._folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
         self.path = folder / f"{kind}.db"
         self.effects = folder / f"{kind}.effects"
         self.effects.touch()
-        prepare_group(topic.kafka, protocol, self._group)
-        self._options = f"group={self._group}&topic.metadata.refresh.interval.ms=200&{PROTOCOLS[protocol]}"
+        prepare_group(topic.kafka, protocol, self.group)
+        self._options = f"group={self.group}&topic.metadata.refresh.interval.ms=200&{PROTOCOLS[protocol]}"
         if kind in {"tx", "naive"}:
             Bank(str(self.path)).create()
 
@@ -85,7 +87,7 @@ class Crew:
         """Start a worker, which finds the brokers at `bootstrap`, and wait until it is up."""
         source = f"kafka://{bootstrap or self._topic.kafka.bootstrap}/{self._topic.name}?{self._options}"
         effects = self.path if self.kind == "naive" else self.effects
-        command = [sys.executable, "-m", "tests.e2e.worker", self.kind, source]
+        command = [sys.executable, "-m", self.module, self.kind, source]
         process = subprocess.Popen(
             [*command, f"sqlite:///{self.path}", str(effects)], stdout=subprocess.PIPE, start_new_session=True
         )
@@ -132,7 +134,7 @@ class Crew:
 
     def committed(self) -> bool:
         """Whether the group has committed the whole topic."""
-        client = Consumer({"bootstrap.servers": self._topic.kafka.bootstrap, "group.id": self._group, "log_level": 0})
+        client = Consumer({"bootstrap.servers": self._topic.kafka.bootstrap, "group.id": self.group, "log_level": 0})
         try:
             everything = [TopicPartition(self._topic.name, number) for number in range(self._topic.partitions)]
             committed = {found.partition: found.offset for found in client.committed(everything, timeout=10)}
