@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from inorder.core.changes import Changes
 from inorder.core.engine import Engine, Pause
-from inorder.core.entity import Entity
+from inorder.core.entity import Entity, Wait, Waiting
 from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.frontier import Frontier
 from inorder.core.guard import Decision, Guard
 from inorder.core.lanes import Lanes
 from inorder.core.limits import Limits
 from inorder.core.order import Order
+from inorder.core.planner import Planner
 from inorder.core.ranges import Ranges
-from inorder.core.retry import Retry
+from inorder.core.retry import ErrorClass, Retry
 
 HOME = Partition("topic", 0)
 
@@ -76,3 +78,42 @@ def test_an_event_is_tried_four_times_within_ten_seconds_unless_declared_otherwi
     retry = Retry()
     assert (retry.attempts, retry.delay_s, retry.factor, retry.max_delay_s) == (4, 0.1, 4.0, 30.0)
     assert sum(retry.delay(attempt, "a") for attempt in (1, 2, 3)) < 10
+
+
+def strict() -> Planner:
+    return Planner(Guard(Order.STRICT), Retry(), Limits(), True, lambda error: ErrorClass.TRANSIENT)
+
+
+class Nothing:
+    """No effect."""
+
+    def apply(self, entity: Entity, event: Event) -> None:
+        pass
+
+    def undo(self, entity: Entity) -> None:
+        pass
+
+
+def test_what_comes_early_in_a_batch_that_has_what_it_waits_for_is_never_held() -> None:
+    changes, entity = Changes(0), Entity("a")
+    strict().decide({"a": entity}, [event(3), event(2), event(1)], Nothing(), changes, 0.0)
+    assert (entity.version, entity.held, changes.held, entity.waiting) == (3, {}, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("order", "waits", "version", "follows"),
+    [
+        (Order.STRICT, False, 2, True),
+        (Order.STRICT, False, 3, False),
+        (Order.STRICT, True, 2, False),
+        (Order.LATEST, False, 3, True),
+        (Order.LATEST, True, 3, False),
+        (Order.COMMUTATIVE, False, 3, True),
+    ],
+)
+def test_an_event_follows_another_one_into_the_same_call(
+    order: Order, waits: bool, version: int, follows: bool
+) -> None:
+    planner = Planner(Guard(order), Retry(), Limits(), True, lambda error: ErrorClass.TRANSIENT)
+    entity = Entity("a", waiting=Waiting(Wait.GAP, 1, 0.0) if waits else None)
+    assert planner.follows(entity, event(1), event(version)) is follows

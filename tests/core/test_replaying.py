@@ -1,0 +1,132 @@
+"""The rules of replay, decision by decision: claims, who is kept away, and when a key starts again."""
+
+from __future__ import annotations
+
+import pytest
+
+from inorder.core.changes import Changes
+from inorder.core.entity import NEVER, Entity, Wait, Waiting
+from inorder.core.event import Event, Partition, Record, Slice, fingerprint
+from inorder.core.guard import Guard
+from inorder.core.limits import Limits
+from inorder.core.order import Order
+from inorder.core.planner import Planner
+from inorder.core.replaying import Replaying, Verdict
+from inorder.core.retry import ErrorClass, Retry
+
+NOW, LEASE_S = 1_000.0, 30.0
+HOME = Partition("topic", 0)
+
+
+def rules(order: Order = Order.STRICT) -> Replaying:
+    planner = Planner(Guard(order), Retry(), Limits(), True, lambda error: ErrorClass.TRANSIENT)
+    return Replaying(planner, LEASE_S)
+
+
+def event(version: int) -> Event:
+    piece = Slice.of(HOME, [Record(HOME, version, b"a", b"")])
+    return Event("a", version, f"a{version}", fingerprint(f"a{version}"), None, piece, 0)
+
+
+def parked(version: int, last: int = 0, held: tuple[int, ...] = (), **more: object) -> Entity:
+    waiting = Waiting(Wait.PARKED, version, NOW - 5, **more)  # type: ignore[arg-type]
+    return Entity("a", last, waiting=waiting, held={one: event(one).fingerprint for one in held})
+
+
+def test_a_key_that_flows_is_claimed_for_a_replay() -> None:
+    entity = Entity("a", 1)
+    until = rules().claim(entity, 2, Changes(0), NOW)
+    assert entity.waiting == Waiting(Wait.REPLAY, 2, NOW, due_at=until)
+    assert until == NOW + LEASE_S
+
+
+def test_a_parked_key_stays_parked_while_it_is_claimed() -> None:
+    entity = parked(2, last=1)
+    until = rules().claim(entity, 2, Changes(0), NOW)
+    assert entity.waiting is not None
+    assert (entity.waiting.why, entity.waiting.due_at) == (Wait.PARKED, until)
+
+
+def test_a_key_that_waits_for_a_missing_version_is_closed_while_it_is_claimed() -> None:
+    entity = parked(2, last=1, held=(3,), missing=True)
+    rules().claim(entity, 2, Changes(0), NOW)
+    assert entity.waiting is not None
+    assert (entity.waiting.why, entity.waiting.missing) == (Wait.REPLAY, False)
+
+
+def test_no_two_claims_of_a_key_end_at_the_same_time() -> None:
+    entity = parked(2, last=1)
+    first = rules().claim(entity, 2, Changes(0), NOW)
+    second = rules().claim(entity, 2, Changes(0), NOW)
+    assert first < second < first + 0.1, "and the second one lasts no longer for it"
+
+
+@pytest.mark.parametrize(("due_at", "claim", "may"), [(5.0, 5.0, True), (5.0, 4.0, False), (5.0, None, False)])
+def test_what_waits_is_drained_by_whoever_holds_the_claim(due_at: float, claim: float | None, may: bool) -> None:
+    entity = Entity("a", 1, waiting=Waiting(Wait.REPLAY, 1, 0.0, due_at), held={2: 7})
+    assert rules().open(entity, 0.0, claim) is may
+
+
+@pytest.mark.parametrize(("now", "may"), [(4.9, False), (5.0, True), (5.1, True)])
+def test_what_waits_is_drained_by_anybody_once_a_claim_is_over(now: float, may: bool) -> None:
+    entity = Entity("a", 1, waiting=Waiting(Wait.REPLAY, 1, 0.0, 5.0), held={2: 7})
+    assert rules().open(entity, now, None) is may
+
+
+def test_nothing_is_drained_of_a_key_of_which_nothing_waits() -> None:
+    assert rules().open(Entity("a", 1), NOW, None) is False
+    assert rules().open(Entity("a", 1, waiting=Waiting(Wait.REPLAY, 1, 0.0, 5.0)), NOW, None) is False
+
+
+@pytest.mark.parametrize("order", [Order.LATEST, Order.COMMUTATIVE])
+def test_a_key_stays_parked_for_another_letter_than_the_one_that_took_effect(order: Order) -> None:
+    entity = parked(3, held=(5,), due_at=NOW + 5)
+    assert rules(order).applied(entity, event(1), Changes(0), NOW) is None
+    assert entity.waiting is not None
+    assert (entity.waiting.why, entity.waiting.version, entity.waiting.due_at) == (Wait.PARKED, 3, NEVER)
+
+
+@pytest.mark.parametrize("order", [Order.LATEST, Order.COMMUTATIVE])
+def test_a_key_that_was_parked_for_this_letter_is_kept_for_the_replay(order: Order) -> None:
+    entity = parked(3, held=(5,))
+    until = rules(order).applied(entity, event(3), Changes(0), NOW)
+    assert entity.waiting == Waiting(Wait.REPLAY, 3, NOW, until or 0.0)
+
+
+def test_a_key_of_which_nothing_waits_flows_after_its_letter() -> None:
+    entity = parked(1)
+    assert rules().applied(entity, event(1), Changes(0), NOW) is None
+    assert entity.waiting is None
+
+
+def test_under_strict_order_a_key_waits_for_what_is_missing_after_its_letter() -> None:
+    entity = parked(1, held=(3,))
+    assert rules().applied(entity, event(1), Changes(0), NOW) is None
+    assert entity.waiting is not None
+    assert (entity.waiting.why, entity.waiting.version) == (Wait.GAP, 2)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "claim", "verdict"),
+    [
+        (None, None, Verdict.APPLY),
+        (Waiting(Wait.GAP, 1, NOW), None, Verdict.APPLY),
+        (Waiting(Wait.RETRY, 1, NOW, NOW + 1), None, Verdict.BUSY),
+        (Waiting(Wait.PARKED, 1, NOW), None, Verdict.APPLY),
+        (Waiting(Wait.PARKED, 1, NOW, NOW + 1), None, Verdict.BUSY),
+        (Waiting(Wait.PARKED, 1, NOW, NOW + 1), NOW + 1, Verdict.APPLY),
+        (Waiting(Wait.PARKED, 1, NOW, NOW - 1), None, Verdict.APPLY),
+        (Waiting(Wait.PARKED, 1, NOW, NOW), None, Verdict.APPLY),
+    ],
+)
+def test_a_letter_waits_while_somebody_else_is_at_work_on_its_key(
+    waiting: Waiting | None, claim: float | None, verdict: Verdict
+) -> None:
+    assert rules().judge(Entity("a", waiting=waiting), event(1), NOW, claim) is verdict
+
+
+def test_the_guard_has_the_first_word() -> None:
+    entity = Entity("a", 1, waiting=Waiting(Wait.RETRY, 2, NOW, NOW + 1))
+    entity.recent.append(event(1).fingerprint)
+    assert rules().judge(entity, event(1), NOW) is Verdict.DUPLICATE
+    assert rules().judge(entity, event(3), NOW) is Verdict.GAP
