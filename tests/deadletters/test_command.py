@@ -161,8 +161,9 @@ def number_of(call: Command, key: str | None) -> int:
 
 def test_a_failure_is_found_understood_rehearsed_and_replayed(failed: Command) -> None:
     said = failed("dlq", "plan", "bank.py:balance")
-    assert "PLAN ONLY, nothing changed" in said.out
+    assert "PLAN ONLY, nothing changed. A replay would mend nothing as things are" in said.out
     mend()
+    assert 'To run it: inorder dlq replay 2 --reason "why"' in failed("dlq", "plan", "bank.py:balance").out
     made = failed("dlq", "plan", "bank.py:balance", "--json").document
     assert made["forecast"] == {"applied": 2, "unreadable": 1}
     assert (made["letters"], made["keys"], made["behind"], made["behind_failing"]) == (3, 3, 4, 0)
@@ -207,6 +208,13 @@ def test_code_that_has_changed_since_the_plan_is_told_of(failed: Command) -> Non
     made = failed("dlq", "plan", "bank.py:balance", "--json").document
     mend()
     assert "the code is not what the plan was rehearsed with" in failed("dlq", "replay", made["plan"], *YES).err
+
+
+def test_a_mistake_is_pointed_to_the_help_of_its_verb(command: Command) -> None:
+    said = command("dlq", "plan")
+    assert said.code == 2
+    assert "(see: inorder dlq plan --help)" in said.err
+    assert "(see: inorder dlq --help)" in command("dlq", "mend").err
 
 
 def test_a_plan_that_is_not_there(failed: Command) -> None:

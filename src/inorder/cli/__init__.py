@@ -119,4 +119,9 @@ def _meant(verb: str) -> str:
 
 def _help_for(arguments: list[str]) -> str:
     verb = next((one for one in arguments if one in VERBS), None)
-    return f"inorder {verb} --help" if verb else "inorder --help"
+    if verb is None:
+        return "inorder --help"
+    # A verb that has verbs of its own is a module of them, and they are known by then.
+    below = getattr(sys.modules.get(VERBS[verb][0].removesuffix(":app")), "VERBS", ())
+    words = [verb, *[one for one in arguments[arguments.index(verb) + 1 :][:1] if one in below]]
+    return f"inorder {' '.join(words)} --help"
