@@ -148,6 +148,6 @@ def _print(found: dict[str, Any], made: Made, order: Order, store: str) -> None:
         print(f"… and {len(made.letters) - len(first):,} more; --json has all")
     where = "" if store == DEFAULT_STORE else f" --store {store}"
     if found["rehearsed"] and not any(Result(name).final for name in found["forecast"]):
-        print("\nPLAN ONLY, nothing changed. A replay would mend nothing as things are: mend the cause, and plan again.")
+        print("\nPLAN ONLY, nothing changed. A replay would mend nothing as things are: mend the cause, plan again.")
         return
     print(f'\nPLAN ONLY, nothing changed. To run it: inorder dlq replay {found["plan"]}{where} --reason "why"')
