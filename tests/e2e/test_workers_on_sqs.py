@@ -22,7 +22,7 @@ from inorder.wiring import open_store
 from tests.cli.conftest import Command, Start, add_up
 from tests.services import ElasticMQ, KafkaCluster
 from tests.sqs.consumers import REFUSED, Balance, Entry, balance
-from tests.sqs.places import TestQueue, entry, on_elasticmq
+from tests.sqs.places import PATIENCE_S, TestQueue, entry, on_elasticmq, until
 
 ACCOUNTS, EACH = 12, 30
 VISIBILITY_S = 3
@@ -105,7 +105,7 @@ def test_the_example_gives_the_states_of_the_oracle(
 ) -> None:
     url = queue.source_url()
     run = start("run", f"{EXAMPLE}:balance", "--from", url, "--workers", 2, "--until-idle", 0.5, "--json")
-    assert run.code() == 0, run.err
+    assert run.process.wait(PATIENCE_S) == 0, run.err
     add_up(run.document)
     assert states(inorder) == oracle(stream)
     assert run.document["outcomes"]["applied"] == ACCOUNTS * EACH
@@ -118,15 +118,15 @@ def test_a_kill_a_freeze_and_failing_keys_and_the_same_on_kafka(
     inorder: Command, start: Start, queue: TestQueue, stream: list[tuple[str, str]], kafka: KafkaCluster, tmp_path: Path
 ) -> None:
     run = start("run", SLOW, "--from", queue.source_url(), "--workers", 2, "--until-idle", 1, "--json")
-    run.until(lambda: len(run.workers) == 2 and applied() > 30)
+    until("both are at work", lambda: len(run.workers) == 2 and applied() > 30)
     # One is stopped in a handler, and goes on after the visibility of its messages: others have them by then.
     (tmp_path / "freeze").write_text(str(run.workers[0]))
-    run.until(lambda: not (tmp_path / "freeze").exists())
+    until("it stopped", lambda: not (tmp_path / "freeze").exists())
     frozen_at, before = time.monotonic(), applied()
-    run.until(lambda: time.monotonic() - frozen_at > VISIBILITY_S + 1 and applied() > before + 20)
+    until("others go on", lambda: time.monotonic() - frozen_at > VISIBILITY_S + 1 and applied() > before + 20)
     os.kill(run.workers[1], signal.SIGKILL)
     os.kill(run.workers[0], signal.SIGCONT)
-    assert run.code() == 0, run.err
+    assert run.process.wait(PATIENCE_S) == 0, run.err
     document = run.document
     add_up(document)
     right = oracle(stream, REFUSED)

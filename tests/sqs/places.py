@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from tests.services import ElasticMQ
 
-PATIENCE_S = 45.0
+PATIENCE_S = 60.0
+"""How long a test waits for anything: long, for a machine that is busy with something else."""
 WAIT_S = 1
 """How long requests for messages wait in tests, and a source that is closed."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import inorder
 from inorder.errors import Undelivered, UsageError
+from inorder.producing.relay import Relay
 from inorder.producing.sqs_entry import entry_of
 from inorder.sources.sqs_record import record_of
 from inorder.wiring import open_sink
@@ -231,3 +233,20 @@ def test_what_a_producer_sends_a_worker_is_given(make: Make, fifo: FifoServer) -
     assert (record.key, record.value) == ("über alles".encode(), binary)
     assert dict(record.headers)["inorder-version"] == b"1"
     source.close()
+
+
+def test_the_relay_publishes_an_outbox_to_a_queue_each_key_in_its_order(scene: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "bank.db"
+    outbox, database = inorder.Outbox(f"sqlite:///{path}"), sqlite3.connect(path)
+    outbox.prepare()
+    with database:
+        for version in range(1, 6):
+            for key in "abc":
+                outbox.add(database, key, {"amount": version})
+    database.close()
+    report = Relay(f"sqlite:///{path}", scene.url).run(until_idle_s=0.2)
+    assert (report.published, report.unsent, report.stopped) == (15, 0, {})
+    for key in "abc":
+        assert [json.loads(body)["amount"] for body in of_key(scene, key)] == [1, 2, 3, 4, 5]
+    with scene.server.changed:
+        assert len({message.deduplication for message in scene.queue.messages}) == 15
