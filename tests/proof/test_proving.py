@@ -182,6 +182,27 @@ def test_events_of_the_users_own() -> None:
         proof({"who": "y", "n": 9, "amount": 0})
 
 
+def test_a_function_that_always_raises_is_unknown() -> None:
+    @inorder.handler(key="account", version="version", id="id")
+    def without_tables(entry: Entry, tx: inorder.Transaction) -> None:
+        tx.execute(ADD, (entry.account, entry.amount))
+
+    proof = prove_declared(without_tables)
+    assert proof.verdict == "unknown"
+    assert "no such table: balances" in (proof.why_unknown or "")
+    assert "--tables" in (proof.why_unknown or "")
+
+
+@pytest.mark.usefixtures("few_scopes")
+def test_the_clock_of_an_event_loop_is_not_the_functions() -> None:
+    @inorder.fold(key="account", version="version", id="id")
+    async def later(state: int | None, entry: Entry) -> int:
+        return (state or 0) + entry.amount
+
+    proof = prove_declared(later, seconds=100.0)
+    assert (proof.verdict, proof.notes) == ("proved", [])
+
+
 def test_no_time_at_all_is_unknown() -> None:
     proof = prove_declared(total, seconds=0.001)
     assert proof.verdict == "unknown"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -41,13 +43,16 @@ def prove(
     Payloads are made from the declared type. Exit codes: 0 nothing found, 6 a counterexample, 5 not known.
     """
     given = None if events is None else _lines_of(events)
-    function = load_consumer(consumer)
     setup = _setup(store, tables)
-    if replay is not None:
-        found = replayed(function, replay, setup)
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        # What the function prints, it would print thousands of times.
+        function = load_consumer(consumer)
+        found = replayed(function, replay, setup) if replay is not None else None
+        proof = prove_declared(function, given, seconds, setup) if found is None else None
+    if found is not None:
         print(msgspec.json.encode(found).decode() if as_json else "\n".join(replay_lines(found)))
         return Exit.FINDINGS if found.finding is not None else Exit.OK
-    proof = prove_declared(function, given, seconds, setup)
+    assert proof is not None
     if as_json:
         print(msgspec.json.encode(proof).decode())
     else:

@@ -16,6 +16,7 @@ import msgspec
 from inorder.codecs.payload import encoder
 from inorder.core.changes import Counter
 from inorder.core.order import Order
+from inorder.core.words import describe
 from inorder.declaration import Kind, declaration_of
 from inorder.proof.anomalies import ANOMALIES
 from inorder.proof.explaining import Anomalous, explain, told
@@ -35,6 +36,8 @@ SECONDS = 20.0
 """Time that a proof takes at most, unless another is given. Smaller scopes are through long before."""
 SHORTER_S = 5.0
 """Time that a search for a shorter counterexample takes at most, in each scope."""
+MOST_RAISING = 8
+"""Events for which a function may raise before it is given up on."""
 LEAST_S = 0.5
 """Time that is kept for making a counterexample smaller."""
 
@@ -150,13 +153,15 @@ class Prover:
 
     def run(self) -> Proof:
         """The whole proof."""
-        with quietly():
-            found = self._impure() or self._search()
+        unknown = self._useless()
         anomaly = None
-        if found is not None:
-            anomaly = explain(self, *self._smallest(*found))
-        unknown = None
-        if anomaly is None and not any(one.exhausted for one in self.scopes):
+        with quietly():
+            found = None if unknown else self._impure() or self._search()
+            if found is not None:
+                anomaly = explain(self, *self._smallest(*found))
+        if unknown is not None:
+            pass
+        elif anomaly is None and not any(one.exhausted for one in self.scopes):
             unknown = f"no scope was exhausted in {self._seconds:g} s: give more with --seconds"
         elif anomaly is None and self._unknown:
             unknown = "; ".join(f"{id}: {why}" for id, why in sorted(self._unknown.items()))
@@ -182,6 +187,17 @@ class Prover:
         return self._seconds - (time.monotonic() - self._began)
 
     # The function alone.
+
+    def _useless(self) -> str | None:
+        """Why nothing can be learnt: the function raises whatever it is given."""
+        errors = [self.subject.raises(next(iter(case.values()))) for case in self.payloads.cases(1, 1, MOST_RAISING)]
+        raised = [error for error in errors if error is not None]
+        if len(raised) < len(errors):
+            return None
+        tables = "; give it tables with --tables or --store" if self.subject.declared.kind is Kind.TX else ""
+        return (
+            f"the function raises for each of the {len(errors)} events that were tried: {describe(raised[0])}{tables}"
+        )
 
     def _impure(self) -> tuple[Schedule, Case, Scope, Finding | None, Seen | None] | None:
         """A schedule that shows that the function is not what it says, with what was seen of it."""

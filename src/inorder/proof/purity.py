@@ -6,10 +6,12 @@ hooks. A fold is to give equal results and leave its event alone; a handler with
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ TIMES = 6
 """Calls that are compared: what is drawn from few values is rarely the same every time."""
 
 _CLOCKS = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counter", "localtime", "gmtime"}
+_HERE = str(Path(__file__).parent) + os.sep
 _RANDOM_MODULES = {"random", "secrets", "uuid"}
 _WRITING = ("w", "a", "x", "+")
 _REACHING = {
@@ -51,9 +54,10 @@ class Watch:
         """Outside of the process, or for another connection."""
 
     def place(self, frame: FrameType | None) -> tuple[str, int]:
-        """The innermost line of the function's own file."""
+        """The innermost line of the function's own file; 0 where it is not under way."""
         while frame is not None and frame.f_code.co_filename != self.file:
-            frame = frame.f_back
+            # Whoever called the function may be in the same file: what lies behind the call is not the function's.
+            frame = None if frame.f_code.co_filename.startswith(_HERE) else frame.f_back
         return (self.file, frame.f_lineno if frame is not None else 0)
 
 
@@ -69,7 +73,9 @@ def _audit(name: str, given: tuple[Any, ...]) -> None:
         what = f"opens {given[0]} for writing"
     if what is not None:
         watch = _watching[-1]
-        watch.reaches.append(Seen(what, *watch.place(sys._getframe(1))))
+        file, line = watch.place(sys._getframe(1))
+        if line:
+            watch.reaches.append(Seen(what, file, line))
 
 
 @contextmanager
@@ -84,8 +90,9 @@ def watching(code: CodeType) -> Iterator[Watch]:
     def profile(frame: FrameType, event: str, found: Any) -> None:
         if event == "c_call":
             what = _reading(found)
-            if what is not None:
-                watch.reads.append(Seen(what, *watch.place(frame)))
+            file, line = watch.place(frame) if what is not None else ("", 0)
+            if what is not None and line:
+                watch.reads.append(Seen(what, file, line))
 
     _watching.append(watch)
     before = sys.getprofile()

@@ -138,6 +138,19 @@ class Subject:
         else:
             states[message.key] = self.call(states.get(message.key), self.payload(message))
 
+    def raises(self, message: Message) -> Exception | None:
+        """What the function raises for an event that is the first of its key, if anything."""
+        payload = self.payload(message)
+        try:
+            if self.declared.kind is Kind.TX:
+                with TablesStore(self.declared.name, self.setup).transaction() as tx:
+                    self.call(payload, tx=AsyncTransaction(tx) if self.declared.is_async else tx)
+            else:
+                self.call(None, payload)
+        except Exception as error:
+            return error
+        return None
+
     def seen(self, what: str, case: Case) -> Seen:
         """Where the function does what it was seen to do outside of itself."""
         code = self.declared.function.__code__
