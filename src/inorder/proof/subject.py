@@ -141,9 +141,10 @@ class Subject:
     def raises(self, message: Message) -> Exception | None:
         """What the function raises for an event that is the first of its key, if anything."""
         payload = self.payload(message)
+        store = TablesStore(self.declared.name, self.setup) if self.declared.kind is Kind.TX else None
         try:
-            if self.declared.kind is Kind.TX:
-                with TablesStore(self.declared.name, self.setup).transaction() as tx:
+            if store is not None:
+                with store.transaction() as tx:
                     self.call(payload, tx=AsyncTransaction(tx) if self.declared.is_async else tx)
             else:
                 self.call(None, payload)
