@@ -6,7 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -19,14 +19,19 @@ from inorder.cli.streams import open_stream
 from inorder.cli.summary import print_report
 from inorder.declaration import Declaration, declaration_of
 from inorder.errors import UsageError
-from inorder.observe import desk
+from inorder.observe import desk, observers
 from inorder.observe.log import log_to_stderr
+from inorder.observe.nobody import NOBODY
+from inorder.observe.observers import observed
 from inorder.wiring import check_source, check_store, has_lag, is_one_reader, open_lag, open_store
 from inorder.worker.child import SPARE_S
 from inorder.worker.loading import load_consumer
 from inorder.worker.run import Worker, report
 from inorder.worker.settings import DEFAULT_STORE, Settings
 from inorder.worker.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from inorder.observe.watching import Watching
 
 AtLeastOne = Number(gte=1)
 AtLeastZero = Number(gte=0)
@@ -57,6 +62,10 @@ def run(
         str | None,
         Parameter(help="Serve /metrics, /livez, /readyz and /keys at PORT or HOST:PORT; 0 is any free port"),
     ] = None,
+    otel: Annotated[
+        bool,
+        Parameter(negative=(), show_default=False, help="Send traces and metrics as OTEL_EXPORTER_OTLP_ENDPOINT says"),
+    ] = False,
     as_json: Annotated[
         bool, Parameter("--json", negative=(), show_default=False, help="Print one closing document")
     ] = False,
@@ -75,14 +84,15 @@ def run(
     check_source(source)
     check_store(store)
     desk.check(metrics)
+    observers.check(otel)
     began = time.monotonic()
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
         declared = declaration_of(load_consumer(consumer))
         watched = metrics is not None
         if workers == 1:
-            made = _one(declared, settings, watched)
+            made = _one(declared, settings, stack.enter_context(observed(declared, settings, watched, otel)))
         else:
-            made = _several(consumer, declared, settings, workers, log_level, watched)
+            made = _several(consumer, declared, settings, workers, log_level, watched, otel)
         limit_s = declared.limits.drain_s + 2 * SPARE_S
         with (
             Stopping(made.stop, limit_s, made.kill) as stopping,
@@ -111,30 +121,24 @@ class _Made(NamedTuple):
     snapshots: Callable[[], desk.Workers]
 
 
-def _one(declared: Declaration, settings: Settings, watched: bool) -> _Made:
-    if not watched:
-        worker = Worker(declared.function, settings)
-        return _Made(worker.run, worker.stop, lambda: None, lambda: [worker.tally], lambda: desk.Workers([], [], 1, 0))
-    from inorder.observe.watching import Watching
-
-    watching = Watching(declared.order)
-    worker = Worker(declared.function, settings, observer=watching)
+def _one(declared: Declaration, settings: Settings, watching: Watching | None) -> _Made:
+    worker = Worker(declared.function, settings, observer=watching or NOBODY)
     return _Made(
         worker.run,
         worker.stop,
         lambda: None,
         lambda: [worker.tally],
-        lambda: desk.Workers([watching.snapshot()], [], 1, 0),
+        lambda: desk.Workers([] if watching is None else [watching.snapshot()], [], 1, 0),
     )
 
 
 def _several(
-    consumer: str, declared: Declaration, settings: Settings, workers: int, log_level: str, watched: bool
+    consumer: str, declared: Declaration, settings: Settings, workers: int, log_level: str, watched: bool, otel: bool
 ) -> _Made:
     """Under a supervisor."""
     if is_one_reader(settings.source):
         raise UsageError(f"{settings.source} is read by one process: leave --workers out, or produce it to a broker")
-    group = Supervisor(consumer, settings, workers, log_level, declared.limits.drain_s, watched)
+    group = Supervisor(consumer, settings, workers, log_level, declared.limits.drain_s, watched, otel)
     return _Made(
         group.run,
         group.stop,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -58,6 +58,8 @@ class Meter:
 
     def __init__(self, metrics: Iterable[Metric] = TABLE) -> None:
         self._lock = threading.Lock()
+        self.tee: Callable[[str, float, tuple[str, ...], int], None] | None = None
+        """Told of every observation of a histogram as well: name, value, labels, how many."""
         self._numbers: dict[Series, float] = {}
         self._histograms: dict[Series, tuple[list[int], list[float]]] = {}
         for metric in metrics:
@@ -91,6 +93,8 @@ class Meter:
             counts, total = self._histograms[metric.name, labels]
             counts[bisect_left(metric.buckets, value)] += n
             total[0] += n * value
+        if self.tee is not None:
+            self.tee(metric.name, value, labels, n)
 
     def snapshot(self) -> Snapshot:
         """All numbers now."""

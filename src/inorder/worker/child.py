@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from inorder.core.order import Order as Declared
 from inorder.errors import InorderError, UsageError
 from inorder.observe.meter import Snapshot
 from inorder.observe.nobody import NOBODY
@@ -41,6 +40,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str
     watched: bool = False
     """Whether it is to say again and again what it counts."""
+    otel: bool = False
+    """Whether it is to tell OpenTelemetry."""
 
 
 class News(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -104,6 +105,7 @@ def main() -> int:
 def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
     from inorder.declaration import declaration_of
     from inorder.observe.log import log_to_stderr
+    from inorder.observe.observers import observed
     from inorder.worker.loading import load_consumer
     from inorder.worker.run import Worker
 
@@ -111,24 +113,15 @@ def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
     consumer = load_consumer(order.target)
     drain_s = declaration_of(consumer).limits.drain_s
     threading.Thread(target=_watch_parent, args=(stop, drain_s), name="watch-parent", daemon=True).start()
-    watching = _watching(declaration_of(consumer).order) if order.watched else None
     on_poll = _Once(lambda: _tell(channel, News(up=True)))
-    worker = Worker(consumer, order.settings, on_poll, watching or NOBODY)
-    _tell(channel, News(tally=worker.tally))
-    stop.leads_to(worker.stop)
-    if watching is None:
-        ended = worker.run()
-    else:
-        with _reporting(watching, channel):
+    with observed(declaration_of(consumer), order.settings, order.watched, order.otel) as watching:
+        worker = Worker(consumer, order.settings, on_poll, watching or NOBODY)
+        _tell(channel, News(tally=worker.tally))
+        stop.leads_to(worker.stop)
+        with _reporting(watching, channel) if watching and order.watched else contextlib.nullcontext():
             ended = worker.run()
     _tell(channel, News(ended="stopped" if stop.wished else "idle"))
     return ended
-
-
-def _watching(declared: Declared) -> Watching:
-    from inorder.observe.watching import Watching
-
-    return Watching(declared)
 
 
 @contextlib.contextmanager

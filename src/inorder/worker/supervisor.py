@@ -47,7 +47,14 @@ class Supervisor:
     """Runs `workers` processes of the consumer that `target` names."""
 
     def __init__(
-        self, target: str, settings: Settings, workers: int, log_level: str, drain_s: float, watched: bool = False
+        self,
+        target: str,
+        settings: Settings,
+        workers: int,
+        log_level: str,
+        drain_s: float,
+        watched: bool = False,
+        otel: bool = False,
     ) -> None:
         self.restarts = 0
         """How many processes have died and been replaced, or are about to be."""
@@ -64,7 +71,7 @@ class Supervisor:
         self._fatal: InorderError | None = None
         self._selector = selectors.DefaultSelector()
         each = [msgspec.structs.replace(settings, worker=str(number)) for number in range(1, workers + 1)]
-        orders = [Order(target=target, settings=mine, log_level=log_level, watched=watched) for mine in each]
+        orders = [Order(target=target, settings=mine, log_level=log_level, watched=watched, otel=otel) for mine in each]
         self._places = [Place(order) for order in orders]
 
     @property
