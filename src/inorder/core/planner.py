@@ -104,6 +104,8 @@ class Planner:
         if self._strict:
             aside = self._in_sequence(entities, events, effect, changes, now)
             if aside:
+                if changes.effects is not None:
+                    _note_strays(entities, aside, changes)
                 # Most of the disorder is within the batch: sorted by version, it is a sequence again.
                 again = [event for rest in aside.values() for event in sorted(rest, key=_VERSION)]
                 aside = self._in_sequence(entities, again, effect, changes, now)
@@ -188,7 +190,8 @@ class Planner:
         decision = self.guard.decide(entity, event)
         waiting = entity.waiting
         if decision is not Decision.APPLY and event.receiver is None and (waiting is None or waiting.open):
-            changes.strayed(event.version - entity.version - 1)
+            noted = self._strict and waiting is None and early is not None and decision is Decision.HOLD
+            changes.strayed(event.version - entity.version - 1, 0 if noted else 1)
         if decision is Decision.APPLY:
             # The last version may wait as its own duplicate, delivered again while it was a letter. It goes first:
             # nobody would look for it once the state is past it.
@@ -459,3 +462,20 @@ def by_key(events: Sequence[Event]) -> dict[str, list[Event]]:
     for event in events:
         found.setdefault(event.key, []).append(event)
     return found
+
+
+def _note_strays(entities: Mapping[str, Entity], aside: Mapping[str, Sequence[Event]], changes: Changes) -> None:
+    """How far ahead of their turn events arrived, before they are sorted: afterwards nobody can tell."""
+    for key, events in aside.items():
+        entity = entities[key]
+        if entity.waiting is not None:
+            continue
+        due, early = entity.version + 1, set[int]()
+        for event in events:
+            if event.version > due:
+                early.add(event.version)
+                changes.strayed(event.version - due)
+            elif event.version == due:
+                due += 1
+                while due in early:
+                    due += 1
