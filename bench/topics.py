@@ -57,7 +57,7 @@ class Topics:
         url = f"kafka://{self._kafka.bootstrap}/{work.topic}-{self._run}"
         truth = Truth(work.keys)
         sink = open_sink(url, work.partitions)
-        for records in batches(records_of(work, truth)):
+        for records in batches(_records(work, truth)):
             sink.send(records)
         sink.flush()
         sink.close()
@@ -70,6 +70,6 @@ def batches(records: Iterator[tuple[bytes, bytes]]) -> Iterator[list[tuple[bytes
         yield list(some)
 
 
-def records_of(work: Workload, truth: Truth) -> Iterator[tuple[bytes, bytes]]:
+def _records(work: Workload, truth: Truth) -> Iterator[tuple[bytes, bytes]]:
     encode = msgspec.json.Encoder().encode
     return ((entry.entity.encode(), encode(entry)) for entry in deliveries(work, truth))
