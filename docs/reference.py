@@ -28,6 +28,8 @@ What each command says of itself (`inorder VERB --help`). This page is written b
 Every verb writes its results to standard output, and progress and logs to standard error. Exit codes: 0 ok, 1 failure,
 2 usage, 3 not found, 5 partial, 6 findings, 130 interrupted. `--json` prints one document.
 """
+ENVIRONMENT = {"COLUMNS": "88", "NO_COLOR": "1"}
+"""As wide as a page of the site."""
 _LIMITS = re.compile(r"(<!-- limits -->\n).*?(\n<!-- end of the limits -->)", re.DOTALL)
 
 
@@ -82,7 +84,7 @@ def _docstrings(kind: Any) -> dict[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Write both pages, or check them."""
-    os.environ.update(COLUMNS="100", NO_COLOR="1")
+    os.environ.update(ENVIRONMENT)
     stale = []
     for page, text in ((COMMANDS, commands()), (HANDLERS, limits(HANDLERS.read_text()))):
         if not page.exists() or page.read_text() != text:

@@ -91,9 +91,9 @@ def test_every_test_and_file_that_is_named_is_there(page: Path) -> None:
 
 
 def test_what_is_written_from_the_code_is_what_the_code_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("NO_COLOR", "1")
     reference = loaded("reference")
+    for name, value in reference.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
     assert reference.COMMANDS.read_text() == reference.commands()
     assert reference.HANDLERS.read_text() == reference.limits(reference.HANDLERS.read_text())
 
