@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from tests.faults.siege import BROKERS, FROZEN_S, NotInTime, Siege
 from tests.faults.verdict import Verdict
-from tests.services import KafkaCluster
+from tests.services import KafkaCluster, ServiceError
 
 LOOK_EVERY_S = 60.0
 """How often everything is brought to rest and looked at."""
@@ -127,5 +127,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     try:
         sys.exit(main(given.minutes, given.seed))
+    except ServiceError as error:
+        sys.exit(f"the cluster does not start: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
