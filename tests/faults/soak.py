@@ -95,7 +95,10 @@ def kill_a_worker(siege: Siege, rng: random.Random) -> AbstractContextManager[ob
 
 
 def freeze_a_worker(siege: Siege, rng: random.Random) -> AbstractContextManager[object]:
-    return siege.worker_frozen(rng.randrange(len(siege.workers)))
+    """It goes on before the others are asked: frozen in a transaction, it keeps SQLite's one lock for as long."""
+    with siege.worker_frozen(rng.randrange(len(siege.workers))):
+        time.sleep(2 * FROZEN_S)
+    return nullcontext()
 
 
 @contextmanager
