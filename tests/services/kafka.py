@@ -21,7 +21,7 @@ from tests.services.processes import Command
 VERSION = "4.4.0"
 COORDINATES = f"org.apache.kafka:kafka_2.13:{VERSION}+org.slf4j:slf4j-simple:1.7.36"
 CLUSTER_ID = "aW5vcmRlci10ZXN0cy0xMg"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 100.0
 TOPIC_TIMEOUT_S = 20.0
 JAVA_OPTIONS = ["-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 # The first compiler alone: half the start-up time, less speed later.
