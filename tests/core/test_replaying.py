@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from inorder.core.changes import Changes
-from inorder.core.entity import NEVER, Entity, Wait, Waiting
+from inorder.core.entity import AT_ONCE, NEVER, Entity, Wait, Waiting
 from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
-from inorder.core.order import Order
+from inorder.core.order import Order, Outcome
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass, Retry
@@ -130,3 +130,57 @@ def test_the_guard_has_the_first_word() -> None:
     entity.recent.append(event(1).fingerprint)
     assert rules().judge(entity, event(1), NOW) is Verdict.DUPLICATE
     assert rules().judge(entity, event(3), NOW) is Verdict.GAP
+
+
+def test_only_a_gap_that_can_go_on_is_open_without_a_claim() -> None:
+    for why, due_at, may in ((Wait.GAP, AT_ONCE, True), (Wait.GAP, 5.0, False), (Wait.RETRY, AT_ONCE, False)):
+        assert rules().open(Entity("a", 1, waiting=Waiting(why, 2, 0.0, due_at), held={2: 7}), NOW, None) is may
+
+
+@pytest.mark.parametrize(
+    ("verdict", "becomes"),
+    [(Verdict.APPLY, "replayed"), (Verdict.DUPLICATE, "duplicate"), (Verdict.STALE, "stale")],
+)
+def test_the_delivery_of_a_letter_is_counted_as_what_became_of_it(verdict: Verdict, becomes: str) -> None:
+    changes = Changes(1)
+    rules().count(7, Outcome.DEAD_LETTERED, verdict, changes)
+    assert changes.counts == {(7, "dead_lettered"): -1, (7, becomes): 1}
+
+
+def test_a_letter_that_stays_one_is_counted_as_before() -> None:
+    changes = Changes(1)
+    rules().count(7, Outcome.DEAD_LETTERED, Verdict.BUSY, changes)
+    assert not changes.counts
+
+
+def test_a_key_that_was_left_by_its_replay_goes_on_with_what_waits() -> None:
+    entity = Entity("a", 1, waiting=Waiting(Wait.REPLAY, 1, 0.0, 5.0), held={2: 7})
+    changes = Changes(0)
+    rules().release(entity, changes, NOW)
+    assert entity.waiting is not None
+    assert (entity.waiting.why, entity.waiting.due_at) == (Wait.GAP, AT_ONCE)
+    assert changes.waits == {"a": entity.waiting}
+    parked_still = parked(2, last=1)
+    rules().release(parked_still, Changes(0), NOW)
+    assert parked_still.waiting is not None
+    assert parked_still.waiting.why is Wait.PARKED
+
+
+def test_a_claim_that_came_to_nothing_leaves_the_key_as_it_was() -> None:
+    entity = parked(2, last=1, held=(3,))
+    rules().claim(entity, 2, Changes(0), NOW)
+    rules().unclaim(entity, Changes(0), NOW)
+    assert entity.waiting is not None
+    assert (entity.waiting.why, entity.waiting.due_at) == (Wait.PARKED, NEVER)
+    flowing = Entity("a", 1)
+    rules().claim(flowing, 2, Changes(0), NOW)
+    rules().unclaim(flowing, Changes(0), NOW)
+    assert flowing.waiting is None
+
+
+@pytest.mark.parametrize("why", [Wait.GAP, Wait.RETRY])
+def test_a_key_that_waits_for_something_else_is_closed_while_it_is_claimed(why: Wait) -> None:
+    entity = Entity("a", 1, waiting=Waiting(why, 2, NOW, NOW + 1), held={3: 7})
+    rules().claim(entity, 2, Changes(0), NOW)
+    assert entity.waiting is not None
+    assert entity.waiting.why is Wait.REPLAY
