@@ -363,9 +363,9 @@ class LaneWork:
         self._alarm = None
         self._ringing = True
         keys = [key for key in self._timers.take(self._clock.now()) if key not in self._draining]
+        self._forget_changed(keys)
         for key in keys:
             self._draining[key] = 0
-        self._forget_changed(keys)
         if keys and not self._stopping:
             self._spawn(self._wake(keys))
         self._ringing = False
