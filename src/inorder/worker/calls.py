@@ -70,6 +70,10 @@ class Calls:
         """Whether this event is to fail without being tried: it is the first of its call, then."""
         return bool(self.barred) and (event.key, event.version) in self.barred
 
+    def coming_back(self, key: str) -> int:
+        """How many events of a key are running that came back from the store."""
+        return sum(event.receiver is not None for run in self._runs if run.entity.key == key for event in run.events)
+
     def start(self, run: Run) -> None:
         """Call the handler."""
         self._runs.add(run)

@@ -545,8 +545,8 @@ class LaneWork:
             self._lanes.put_back(key, [event for event in events if event.slice.partition not in partitions])
         moved = {key for key, (home, _) in self._homes.items() if home in partitions}
         for key in moved:
-            if self._lanes.busy(key):
-                self._draining[key] = 1
+            if left := self._calls.coming_back(key):
+                self._draining[key] = left
             else:
                 del self._homes[key]
                 self._draining.pop(key, None)
