@@ -7,15 +7,16 @@ import pytest
 from inorder.core.changes import Changes
 from inorder.core.engine import Engine, Pause
 from inorder.core.entity import Entity, Wait, Waiting
-from inorder.core.event import Event, Partition, Record, Slice, fingerprint
+from inorder.core.event import Event, Malformed, Partition, Record, Slice, fingerprint
 from inorder.core.frontier import Frontier
 from inorder.core.guard import Decision, Guard
 from inorder.core.lanes import Lanes
 from inorder.core.limits import Limits
 from inorder.core.order import Order
-from inorder.core.planner import Planner
+from inorder.core.planner import NoRoom, Planner
 from inorder.core.ranges import Ranges
 from inorder.core.retry import ErrorClass, Retry
+from inorder.core.room import Room
 
 HOME = Partition("topic", 0)
 
@@ -117,3 +118,12 @@ def test_an_event_follows_another_one_into_the_same_call(
     planner = Planner(Guard(order), Retry(), Limits(), True, lambda error: ErrorClass.TRANSIENT)
     entity = Entity("a", waiting=Waiting(Wait.GAP, 1, 0.0) if waits else None)
     assert planner.follows(entity, event(1), event(version)) is follows
+
+
+def test_what_cannot_be_read_needs_room_for_its_letter() -> None:
+    planner, found = strict(), Malformed("no JSON", piece(), 0)
+    planner.room = Room(Limits(letters=1))
+    planner.malformed(found, Changes(0), 0.0)
+    planner.room.read(1, 0, set())
+    with pytest.raises(NoRoom):
+        planner.malformed(found, Changes(0), 0.0)
