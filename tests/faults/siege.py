@@ -27,7 +27,7 @@ from tests.services import KafkaCluster
 BROKERS = 3
 PARTITIONS = 6
 ACCOUNTS = 18
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 """How long anything may take: broker and group time limits added up, on a machine that is busy."""
 FROZEN_S = 3.0
 """Longer than a member's session and a broker's."""

@@ -15,6 +15,9 @@ from tests.faults.siege import BROKERS, FROZEN_S, Siege
 from tests.faults.verdict import Verdict
 from tests.services import KafkaCluster
 
+# Each waits for brokers to start and for replicas to catch up, several times over, on two processors.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(scope="module")
 def siege(kafka_three: KafkaCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
