@@ -30,7 +30,11 @@ MISTAKES = [
     (("run", f"{CONSUMERS}:plain", "--from", "-"), 2, "is not a consumer: write "),
     (("run", "json:dumps", "--from", "-"), 2, "decorate a function with @inorder.fold or @inorder.handler"),
     (("run", f"{CONSUMERS}:ledger", "--from", "no.jsonl"), 2, "cannot read no.jsonl: No such file or directory"),
-    (("run", f"{CONSUMERS}:ledger", "--from", "redis://h/t"), 2, "is no source: write embedded://…, kafka://…, sqs://… or a f"),
+    (
+        ("run", f"{CONSUMERS}:ledger", "--from", "redis://h/t"),
+        2,
+        "is no source: write embedded://…, kafka://…, sqs://… or a f",
+    ),
     ((*RUN, "--store", "inorder.db"), 2, "is no store: write sqlite://…"),
     ((*RUN, "--store", "sqlite:///no/such/folder.db"), 1, "store no/such/folder.db: the file cannot be opened"),
     (("run", f"{CONSUMERS}:ledger", "--from", "embedded://no.db/T"), 1, "no embedded broker at no.db: create it with"),
