@@ -138,6 +138,16 @@ def test_show_of_a_key_says_what_waits_and_why(failed: Command) -> None:
     assert found["letters"][0]["letter"] == number_of(failed, "bob")
     assert "state" not in found
     assert failed("dlq", "show", "bob", "--payload", "--json").document["state"] == {"text": "10"}
+    assert "behind   3 events wait, versions 3 to 5\n" in failed("dlq", "show", "bob").out
+    assert "behind   1 event waits, version 2\n" in failed("dlq", "show", "carol").out
+
+
+def test_show_of_a_key_with_a_gap_has_no_reason_to_give(failed: Command) -> None:
+    Path("early.jsonl").write_text(json.dumps(line("dave", 2)) + "\n")
+    assert failed("run", "bank.py:balance", "--from", "early.jsonl", "--until-idle", 0.05).code == 0
+    [waits] = [one for one in failed("dlq", "show", "dave").out.splitlines() if one.startswith("waits")]
+    assert waits.startswith("waits    gap at version 1 since ")
+    assert waits.endswith("Z")
     assert failed("dlq", "show", "nobody").code == 3
     assert failed("dlq", "show", 99).code == 3
     assert failed("dlq", "show").code == 2

@@ -199,13 +199,16 @@ def _print_key(found: dict[str, Any]) -> None:
 
 def _waits(waits: dict[str, Any]) -> str:
     missing = " (it never came)" if waits["missing"] else ""
-    return f"{waits['why']} at version {waits['version']}{missing} since {waits['since']}: {cut(waits['reason'], 200)}"
+    reason = f": {cut(waits['reason'], 200)}" if waits["reason"] else ""
+    return f"{waits['why']} at version {waits['version']}{missing} since {waits['since']}{reason}"
 
 
 def _behind(behind: dict[str, Any]) -> str:
     if not behind["events"]:
         return "nothing waits behind it"
-    return f"{behind['events']} events wait, versions {behind['first_version']} to {behind['last_version']}"
+    if behind["events"] == 1:
+        return f"1 event waits, version {behind['first_version']}"
+    return f"{behind['events']:,} events wait, versions {behind['first_version']} to {behind['last_version']}"
 
 
 def _range(pair: list[int]) -> str:
