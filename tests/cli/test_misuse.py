@@ -14,6 +14,8 @@ RUN = ("run", f"{CONSUMERS}:ledger", "--from", "events.jsonl")
 MISTAKES = [
     (("nope",), 2, "there is no verb 'nope'"),
     (("stat", "--store", "x"), 2, "did you mean state?"),
+    (("--json", "status"), 2, "--json stands before the verb: write inorder status, and its options after it"),
+    (("--store", "sqlite:///x.db", "state"), 2, "--store stands before the verb: write inorder state"),
     (("run",), 2, "CONSUMER"),
     (("run", "x.py:f"), 2, "--from"),
     (("run", "x.py:f", "--from", "--json"), 2, "--from has no value"),

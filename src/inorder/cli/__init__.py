@@ -78,6 +78,9 @@ def _dispatch(arguments: list[str]) -> int:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
         complain(f"there is no verb {arguments[0]!r}: {_meant(arguments[0])}")
         return Exit.USAGE
+    if verb := _option_before(arguments):
+        complain(f"{arguments[0]} stands before the verb: write inorder {verb}, and its options after it")
+        return Exit.USAGE
     from cyclopts import CycloptsError
 
     try:
@@ -115,6 +118,13 @@ def _meant(verb: str) -> str:
 
     near = get_close_matches(verb, VERBS, 1)
     return f"did you mean {near[0]}?" if near else f"write one of {', '.join(VERBS)}"
+
+
+def _option_before(arguments: list[str]) -> str | None:
+    """The verb that comes after an option that the command itself does not have."""
+    if not arguments or not arguments[0].startswith("-") or arguments[0] in ("-h", "--help", "--version"):
+        return None
+    return next((one for one in arguments if one in VERBS), None)
 
 
 def _help_for(arguments: list[str]) -> str:

@@ -15,7 +15,9 @@ from inorder.worker.loading import load_consumer
 
 def doctor(
     *,
-    source: Annotated[str, Parameter("--from", help="kafka://host:port/TOPIC or embedded://path.db/TOPIC")],
+    source: Annotated[
+        str, Parameter("--from", help="kafka://host:port/TOPIC, sqs://QUEUE.fifo or embedded://path.db/TOPIC")
+    ],
     store: Annotated[str | None, Parameter(help="sqlite:///path.db or postgresql://…")] = None,
     producer: Annotated[
         str | None, Parameter(help="A file with a producer's configuration: name=value lines, or JSON.")

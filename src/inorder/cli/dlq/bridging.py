@@ -38,7 +38,9 @@ def import_letters(
     consumer: Annotated[str, Parameter(help="MODULE:NAME of the consumer they are for (bank.py:balance)")],
     /,
     *,
-    source: Annotated[str, Parameter("--from", help="The topic: kafka://host:port/TOPIC or embedded://path.db/TOPIC")],
+    source: Annotated[
+        str, Parameter("--from", help="kafka://host:port/TOPIC, sqs://QUEUE.fifo or embedded://path.db/TOPIC")
+    ],
     of_group: Annotated[str | None, Parameter(help="Only what this consumer group gave up on")] = None,
     store: Store = DEFAULT_STORE,
     reason: Why = None,
