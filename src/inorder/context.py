@@ -21,6 +21,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """1 for the first attempt."""
     fence: int
     partition: str
+    """The one that `fence` is of: where the event came from, or, if it waited, where its key is looked after."""
 
     @property
     def idempotency_key(self) -> str:

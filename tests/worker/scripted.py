@@ -82,8 +82,11 @@ class ScriptedGroup:
         Not from one that is about to take over: no session ends that soon.
         """
         with self.topic.changed:
-            owners = [self.owners[number] for number in numbers if number in self.owners]
-            assert self.topic.changed.wait_for(lambda: not any(owner.taking_over for owner in owners), PATIENCE_S)
+            # Asked anew each time: while we waited the next owner may have begun to take over.
+            assert self.topic.changed.wait_for(
+                lambda: not any(self.owners[number].taking_over for number in numbers if number in self.owners),
+                PATIENCE_S,
+            )
             for number in numbers:
                 self.owners.pop(number, None)
                 self.terms[number] = self.terms.get(number, 0) + 1

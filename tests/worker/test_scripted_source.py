@@ -5,6 +5,8 @@ Left out is what is about sessions, which a test double does not have: here a te
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -86,3 +88,23 @@ class ScriptedHarness:
 def harness() -> Harness:
     """A topic of its own for each test."""
     return ScriptedHarness()
+
+
+def test_nothing_is_seized_from_an_owner_that_began_to_take_over_while_the_last_one_was_waited_for() -> None:
+    topic = ScriptedTopic(partitions=1)
+    group = topic.group()
+    first, second = group.member(), group.member()
+    group.owners[0], first.taking_over = first, True
+    seizing = threading.Thread(target=group.seize, args=(0,), daemon=True)
+    seizing.start()
+    time.sleep(0.05)
+    with topic.changed:
+        first.taking_over, group.owners[0], second.taking_over = False, second, True
+        topic.changed.notify_all()
+    time.sleep(0.05)
+    assert group.owners == {0: second}
+    with topic.changed:
+        second.taking_over = False
+        topic.changed.notify_all()
+    seizing.join(10)
+    assert group.owners == {}

@@ -157,6 +157,8 @@ class Batches:
         self.cache.drop(self.cache.changed(due, now))
         entities = self._entities({event.key for event in job.events}.union(due))
         waking = [entity for entity in map(entities.__getitem__, due) if at_home(entity, fences)]
+        # Who said that these were due may have known less than the store does.
+        early = {} if self._queue else {one.key: one.waiting for one in waking if not one.due(now)}
         fences = self._checked(job, waking, fences)
         if isinstance(self.effect, TxEffect):
             with self._store.transaction() as tx:
@@ -175,7 +177,8 @@ class Batches:
                     tx.write(rows, changes, fences)
         if self._planner.room is not None:
             self._planner.room.written(changes)
-        self.timers.note(changes.waits)
+        told = self.timers.all()
+        self.timers.note({key: early[key] for key in early if key not in told} | changes.waits)
         if changes:
             self.observer.committed(changes, decided - began, time.monotonic() - decided)
 

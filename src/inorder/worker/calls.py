@@ -20,15 +20,22 @@ from inorder.worker.pool import Pool
 
 
 class Run:
-    """One call of the handler: consecutive events of one key."""
+    """One call of the handler: consecutive events of one key.
 
-    __slots__ = ("attempt", "entity", "epoch", "error", "events", "fence", "since", "task", "thread")
+    `partition` is the one whose owner makes it, under `fence`: where the events came from, or for one that waited the
+    home of its key.
+    """
 
-    def __init__(self, entity: Entity, events: list[Event], epoch: int, attempt: int, fence: int) -> None:
+    __slots__ = ("attempt", "entity", "epoch", "error", "events", "fence", "partition", "since", "task", "thread")
+
+    def __init__(
+        self, entity: Entity, events: list[Event], epoch: int, attempt: int, partition: Partition, fence: int
+    ) -> None:
         self.entity = entity
         self.events = events
         self.epoch = epoch
         self.attempt = attempt
+        self.partition = partition
         self.fence = fence
         self.since = time.monotonic()
         self.task: asyncio.Task[Any] | None = None
@@ -63,8 +70,8 @@ class Calls:
         return len(self._runs)
 
     def of(self, partitions: set[Partition]) -> bool:
-        """Whether a call is running for an event of one of these partitions."""
-        return any(run.events[0].slice.partition in partitions for run in self._runs)
+        """Whether a call is running that the owner of one of these partitions makes."""
+        return any(run.partition in partitions for run in self._runs)
 
     def bars(self, event: Event) -> bool:
         """Whether this event is to fail without being tried: it is the first of its call, then."""
@@ -168,5 +175,5 @@ class Calls:
             id=first.id,
             attempt=run.attempt,
             fence=run.fence,
-            partition=str(first.slice.partition),
+            partition=str(run.partition),
         )

@@ -89,6 +89,8 @@ class LaneWork:
         self._shared_until = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._committing = False
+        self._writing: set[str] = set()
+        """The keys whose entities are being committed."""
         self._commits = 0
         self._paused_s = 0.0
         self._last_pause_s = 0.0
@@ -115,7 +117,10 @@ class LaneWork:
 
     def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting]) -> None:
         """The partitions that are ours now, and how keys of new ones wait."""
+        came = any(self._fences.get(partition) != fence for partition, fence in fences.items())
         self._fences = dict(fences)
+        if came:
+            self._forget_known()
         self._note_waits(due)
 
     def take_in(self, jobs: list[Job]) -> None:
@@ -201,13 +206,14 @@ class LaneWork:
         """Whether an event is still ours to handle. One that is not is on its way to somebody else."""
         if event.receiver is None:
             return self._is_ours(event.slice)
-        if self._claims is None or self._claims.holds(event.key):
+        key = event.key
+        home = self._homes.get(key)
+        ours = home is None or self._fences.get(home[0]) == home[1]
+        if ours and (self._claims is None or self._claims.holds(key)):
             return True
         # Somebody else may have woken the key by now: all that waits for it is read anew, if it is still ours to wake.
-        key = event.key
         self._lanes.drop(lambda queued: queued.receiver is not None and queued.key == key)
         self._draining.pop(key, None)
-        self._homes.pop(key, None)
         self._note_waits({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)})
         return False
 
@@ -245,10 +251,12 @@ class LaneWork:
         waiting = entity.waiting
         again = waiting is not None and waiting.version == first.version
         attempt = 1 + (waiting.attempts if again and waiting else 0)
-        fence = self._fences.get(first.slice.partition, 0)
+        partition, fence = first.slice.partition, self._fences.get(first.slice.partition, 0)
+        if first.receiver is not None:
+            partition, fence = self._homes.get(entity.key, (partition, fence))
         self._lanes.keep_back(entity.key, events[count:])
         self._observer.started(first.slice)
-        self._calls.start(Run(entity, events[:count], self._epoch, attempt, fence))
+        self._calls.start(Run(entity, events[:count], self._epoch, attempt, partition, fence))
 
     async def _load_again(self, events: list[Event]) -> None:
         """The cache has let go of these entities while their events were queued."""
@@ -372,18 +380,16 @@ class LaneWork:
         self._note_waits({})
 
     async def _wake(self, keys: list[str]) -> None:
+        begun_in = self._epoch
         await self._entities(keys)
         now = self._clock.now()
         found, _ = self._cache.find(set(keys))
-        begun_in = self._epoch
-        for at, key in enumerate(keys):
+        for key in keys:
             if self._epoch != begun_in:
-                # What was found is old by now.
-                for left in keys[at:]:
-                    self._draining.pop(left, None)
-                self._note_waits({left: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE) for left in keys[at:]})
-                return
+                # What was found is old by now. Whoever found that out has these keys rung for again.
+                break
             self._draining.pop(key, None)
+            self._homes.pop(key, None)
             entity = found.get(key)
             if entity is None or not at_home(entity, self._fences):
                 continue
@@ -399,13 +405,17 @@ class LaneWork:
                 self._groups.now.homes.update([self._homes[key]])
             if not self._planner.wake(entity, self._groups.now.changes, now):
                 self._homes.pop(key, None)
+                if self._claims is None and not entity.due(now) and key not in self._timers.all():
+                    # Who said that it was due may have known less than the store does.
+                    self._note_waits({key: entity.waiting})
                 continue
             self._draining[key] = 0
             if self._claims is not None and not await self._claim(entity, waits):
                 continue
-            epoch = self._epoch
+            home, epoch = self._homes.get(key), self._epoch
             rows = await self._keeper.held(key, HELD_AT_ONCE)
-            if epoch != self._epoch:
+            if epoch != self._epoch or self._homes.get(key) != home:
+                # What was decided is old, or the home of the key is not ours any more.
                 continue
             events = [read_back(self._codec, row, self._calls.barred) for row in rows if row.version in entity.held]
             self._draining[key] = len(events)
@@ -446,6 +456,14 @@ class LaneWork:
         busy = set(changed).difference(idle)
         self._timers.note({key: Waiting(Wait.RETRY, 0, 0.0, due_at=now + LOOK_AGAIN_S) for key in busy})
 
+    def _forget_known(self) -> None:
+        """What comes to us may have been somebody else's since we had it: a handler called on what we knew then would
+        repeat what they did. Where we are at work the commit will tell.
+        """
+        at_work = self._writing | self._groups.now.changes.entities.keys() | self._draining.keys()
+        known = [entity.key for entity in self._cache.all()]
+        self._cache.drop(key for key in known if key not in at_work and not self._lanes.busy(key))
+
     def _idle(self, keys: Iterable[str]) -> list[str]:
         """Those of which we know no more than the store."""
         at_work = self._groups.now.changes.entities
@@ -459,6 +477,7 @@ class LaneWork:
 
     async def _commit(self) -> None:
         group = self._groups.take()
+        self._writing = set(group.changes.entities)
         fences = group.homes | self._groups.fences(group)
         waits = dict(group.changes.waits)
         renewed = self._claims.renew(self._draining, group.changes) if self._claims else {}
@@ -490,6 +509,7 @@ class LaneWork:
                 self.on_settled(settled)
         finally:
             self._committing = False
+            self._writing = set()
             self._commits += 1
         self.go()
 
