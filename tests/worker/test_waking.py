@@ -16,7 +16,7 @@ from tests.worker.conftest import kinds
 from tests.worker.consumers import Entry
 from tests.worker.scripted import ScriptedGroup, ScriptedTopic
 
-PATIENT = inorder.Retry(attempts=3, delay_s=0.5, factor=1)
+PATIENT = inorder.Retry(attempts=3, delay_s=1.0, factor=1)
 
 
 def lanes(working: Working) -> Any:
@@ -104,6 +104,7 @@ class Stage:
 
     def failed(self, times: int) -> None:
         until("they failed once, durably", lambda: self._bench.count("retries") == times)
+        until("the worker knows", lambda: self.source.group.settled(0) == times)
         self.mended = True
 
     def due(self) -> None:
@@ -169,15 +170,21 @@ def test_a_refused_commit_while_keys_are_woken_does_not_wake_them_twice(
     put(topic, 0, "b", 1)
     stage = Stage(bench, topic, group)
     stage.failed(2)
+    home = topic.partition(0)
+    late = max(waiting.due_at for waiting in bench.look.due([home]).values()) + 0.2
+    both = {key: Waiting(Wait.RETRY, 1, 0.0, due_at=late, home=home) for key in "ab"}
+    loop_ = stage.working.parts.loop
+    loop_._runner.own(loop_._engine.fences, both)
     stage.writes.close()
     put(topic, 1, "z", 1)
     until("it is being committed", lambda: stage.writes.waits)
-    stage.due()
     stage.reads.close()
+    until("both are woken", lambda: stage.working.parts.clock.now() > late + 0.2)
     bench.look.acquire([topic.partition(1)])
     stage.writes.open()
     until("what waits for the first is being read", lambda: stage.reads.waits)
     until("the refusal has come", lambda: topic.partition(1) not in lanes(stage.working)._fences)
+    until("they were rung for again", lambda: lanes(stage.working)._draining.keys() == {"a", "b"})
     stage.reads.open()
     until("both took effect", lambda: bench.count("applied") == 2)
     stage.working.stop()
