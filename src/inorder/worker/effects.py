@@ -13,7 +13,7 @@ from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.planner import Abort
 from inorder.declaration import Declaration
-from inorder.errors import Fenced, Mismatch, Unreachable
+from inorder.errors import Fenced, Mismatch, Unreachable, UsageError
 from inorder.ports import Transaction
 
 
@@ -99,6 +99,7 @@ class FoldEffect(BatchEffect):
 
     def __init__(self, declared: Declaration) -> None:
         super().__init__(declared)
+        self._stream = declared.name
         self._classes = checker(declared.state)
         self._expected = getattr(declared.state, "__name__", str(declared.state))
         self._plain = self._classes[0] if len(self._classes) == 1 else None
@@ -106,8 +107,14 @@ class FoldEffect(BatchEffect):
         self._encode = encoder(declared.state)
 
     def loaded(self, entity: Entity) -> None:
-        """Decode the state of an entity that was just read from the store."""
-        entity.state = None if entity.stored_state is None else self._decode(entity.stored_state)
+        """Decode the state of an entity that was just read from the store. Raises `UsageError` if it is another's."""
+        try:
+            entity.state = None if entity.stored_state is None else self._decode(entity.stored_state)
+        except Exception as error:
+            raise UsageError(
+                f"stream {self._stream}: the state of key {entity.key} in the store is no {self._expected}: {error}: "
+                "give this consumer another name= or another store, or the state type that it was written with"
+            ) from error
 
     def encode(self, entity: Entity) -> bytes | None:
         """The state as the store keeps it."""
