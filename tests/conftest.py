@@ -3,6 +3,7 @@
 A run in several processes (`make test`) starts them once, in the process that waits for the others.
 """
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -47,6 +48,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if group is not None and hasattr(config, "workerinput"):
             # As pytest-xdist 3.8 means to do itself; it sets an attribute that pytest 9.2 has no more.
             item._id = coerce_node_id(f"{item.nodeid}@{group.args[0]}")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A test that runs a command in this process leaves the log as it found it."""
+    log = logging.getLogger("inorder")
+    level, propagate, handlers = log.level, log.propagate, list(log.handlers)
+    yield
+    log.setLevel(level)
+    log.propagate, log.handlers = propagate, handlers
 
 
 @pytest.fixture(scope="session")

@@ -175,7 +175,7 @@ class Siege:
 
         def whole() -> bool:
             topics = self._described().values()
-            return all(len(p.isrs) == BROKERS and p.leader >= 0 for topic in topics for p in topic.partitions.values())
+            return all(len(p.isrs) == len(p.replicas) and p.leader >= 0 for t in topics for p in t.partitions.values())
 
         self._until("all replicas are in sync", whole)
 
