@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-from random import Random
-
+import msgspec
 import pytest
 
 from inorder.core.guard import Guard
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
-from inorder.proof.lane_world import LaneWorld, ShuffledLanes
-from inorder.proof.memory import MemoryStore
+from inorder.proof.lane_world import ShuffledLanes, drawn, play
 from inorder.proof.mutants import NoGuard
-from inorder.proof.oracle import Judge, Judgement
 from inorder.proof.parts import Parts
-from inorder.proof.subjects import SubjectOracle, subject
-from inorder.proof.swarm import planner_of
-from inorder.proof.system import rules_of
-from inorder.proof.trace import Op, Step
 
-RECORDED = (Op.ACCEPTED, Op.STARTED, Op.ENDED, Op.APPLIED, Op.STATE, Op.HELD, Op.RELEASED, Op.LETTER, Op.SKIPPED)
 SEEDS = range(25)
 
 
-def disordered(seed: int, keys: int = 4, versions: int = 6) -> list[bytes]:
-    """Every event of every key, one in three twice, in any order."""
-    random = Random(seed)
-    places = [(f"k{key}", version) for key in range(keys) for version in range(1, versions + 1)]
-    places += random.sample(places, len(places) // 3)
-    random.shuffle(places)
-    return [b'{"key":"%b","version":%d,"id":"%b-%d"}' % (k.encode(), v, k.encode(), v) for k, v in places]
-
-
-def judged(seed: int, order: Order, lanes: type[Lanes], guard: type[Guard] = Guard) -> Judgement:
-    """What a run of lanes comes to."""
-    declared = subject(order)
-    judge = Judge(rules_of(declared, (*RECORDED, Op.FOUND, Op.REST)), SubjectOracle(order))
-    made = lanes()
-    if isinstance(made, ShuffledLanes):
-        made.random = Random(seed)
-    planner = planner_of(Parts(guard=guard), order, True)
-
-    def emit(step: Step) -> None:
-        judge.see(step)
-
-    LaneWorld(declared, planner, MemoryStore("lanes"), emit, made, seed).play(disordered(seed))
-    return judge.judgement()
-
-
 def found(seed: int, order: Order, lanes: type[Lanes], guard: type[Guard] = Guard) -> set[str]:
-    return {one.anomaly for one in judged(seed, order, lanes, guard).findings}
+    """The anomalies of a course on these lanes."""
+    course = msgspec.structs.replace(drawn(seed, events=32), order=order)
+    return {one.anomaly for one in play(course, Parts(lanes=lanes, guard=guard)).findings}
 
 
 ORDERS = pytest.mark.parametrize("order", [Order.STRICT, Order.LATEST, Order.COMMUTATIVE])

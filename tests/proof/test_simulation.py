@@ -9,7 +9,7 @@ import pytest
 from inorder.proof.course import FAULTS, Act, Course, Do, Failing, drawn
 from inorder.proof.mutants import DropsEarly, GoesOnPastALetter, NewerIsNext, NoGuard
 from inorder.proof.parts import Parts
-from inorder.proof.shrinking import shrink
+from inorder.proof.shrinking import sequences, shrink
 from inorder.proof.swarm import play, same_again, swarm
 from inorder.proof.trace import Op
 
@@ -85,6 +85,14 @@ def test_a_failing_course_of_hundreds_of_events_is_made_small(parts: Parts, anom
     assert fails(shrunk.course)
     assert shrunk.course.events <= 2 * events, shrunk.course
     assert shrunk.minimal
+
+
+def test_of_courses_that_are_the_same_one_is_tried() -> None:
+    send, wait, work, stall = Act(Do.SEND, 0, "a", 1), Act(Do.PASS, 5), Act(Do.WORK), Act(Do.STALL, 0, version=1)
+    assert set(sequences([send, wait], 2)) == {(send, send), (send, wait), (wait, wait)}
+    assert set(sequences([wait, send], 2)) == {(send, send), (wait, send), (wait, wait)}
+    assert len(list(sequences([send, work], 3))) == 2**3, "who works in between makes a difference"
+    assert len(list(sequences([send, wait, stall], 3))) == 3**3, "what stands in a worker's standstill does too"
 
 
 def test_an_event_that_fails_once_takes_effect_all_the_same() -> None:

@@ -46,6 +46,10 @@ class Do(StrEnum):
     """The same, and the replay dies after the letter."""
     SKIP = "skip"
     """An operator skips the version that a key is parked for."""
+    CALL = "call"
+    """Where lanes are played (`lane_world`), which knows this, RETURN and SEND alone: the next handler begins."""
+    RETURN = "return"
+    """The n-th of the handlers that run ends."""
 
 
 class Act(NamedTuple):

@@ -1,4 +1,4 @@
-"""Lanes in one thread: many events under way at once, their handlers ending in any order that a seed says.
+"""Lanes in one thread: many events under way at once, whose handlers begin and end in the order of a course.
 
 Each event's handler begins with what the store has, and ends with one compare-and-set. The lanes are the core's own, or
 others: without seriality of keys, two events of one key run beside each other, and only the guard is left.
@@ -8,18 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
 from inorder.core.entity import AT_ONCE, Entity
 from inorder.core.event import Event, Partition, Record, Slice
 from inorder.core.lanes import Lanes
+from inorder.core.order import Order
 from inorder.core.planner import Planner
 from inorder.declaration import Declaration
 from inorder.errors import Mismatch
-from inorder.proof.recorder import LedgeredFold, RecordedStore, Recorder, place_of
-from inorder.proof.trace import Op, Step
+from inorder.proof.course import Act, Course, Do
+from inorder.proof.oracle import Judge
+from inorder.proof.parts import INTACT, Parts
+from inorder.proof.recorder import RecordedStore, Recorder, place_of
+from inorder.proof.subjects import SubjectOracle, fact, subject
+from inorder.proof.swarm import Played, planner_of
+from inorder.proof.system import rules_of
+from inorder.proof.trace import Op, Step, name_of_trace
 from inorder.worker.batch import read_back
 
 HOME = Partition("events", 0)
@@ -28,17 +34,19 @@ HELD_AT_ONCE = 100
 
 
 class ShuffledLanes(Lanes):
-    """Lanes that let events of one key run beside each other, whichever a seed says first."""
+    """Lanes that let events of one key run beside each other, whichever chance says first."""
 
-    random = Random(0)
+    def __init__(self) -> None:
+        super().__init__()
+        self._random = Random(0)
 
     def start(self, most: int = 1) -> list[Event]:
         """Any event that is queued."""
         if not self._queues:
             return []
-        key = self.random.choice(list(self._queues))
+        key = self._random.choice(list(self._queues))
         queue = self._queues[key]
-        at = self.random.randrange(len(queue))
+        at = self._random.randrange(len(queue))
         event = queue[at]
         del queue[at]
         if not queue:
@@ -47,51 +55,93 @@ class ShuffledLanes(Lanes):
         return [event]
 
 
-class LaneWorld:
-    """One worker with lanes, over any store."""
+def drawn(seed: int, events: int = 20) -> Course:
+    """The course of a seed: events of a few keys, one in three twice, in any order; calls begin and end in between."""
+    random = Random(seed)
+    keys = max(1, events // random.choice([5, 10]))
+    places = [(f"k{place % keys}", 1 + place // keys) for place in range(events)]
+    places += random.sample(places, len(places) // 3)
+    random.shuffle(places)
+    acts: list[Act] = []
+    for key, version in places:
+        acts.append(Act(Do.SEND, 0, key, version))
+        for _ in range(random.randrange(3)):
+            do = random.choices([Do.CALL, Do.RETURN], [3, 2])[0]
+            acts.append(Act(do, random.randrange(3) if do is Do.RETURN else 0))
+    order = random.choice([Order.STRICT, Order.STRICT, Order.LATEST, Order.COMMUTATIVE])
+    return Course(order=order, workers=1, acts=tuple(acts))
 
-    def __init__(
-        self,
-        declared: Declaration,
-        planner: Planner,
-        store: Any,
-        emit: Callable[[Step], None],
-        lanes: Lanes,
-        seed: int,
-    ) -> None:
-        self._random = Random(seed)
+
+def play(course: Course, parts: Parts = INTACT, keep: bool = False) -> Played:
+    """Play a course on lanes and judge it."""
+    declared = subject(course.order, course.parks)
+    judge = Judge(rules_of(declared, (Op.STARTED, Op.ENDED)), SubjectOracle(course.order))
+    steps: list[Step] = []
+
+    def emit(step: Step) -> None:
+        judge.see(step)
+        steps.append(step)
+
+    LaneWorld(declared, planner_of(parts, course.order, course.parks), parts, emit).play(course)
+    return Played(course, judge.judgement().findings, judge.seen, name_of_trace(steps), {}, steps if keep else [])
+
+
+class LaneWorld:
+    """One worker with lanes."""
+
+    def __init__(self, declared: Declaration, planner: Planner, parts: Parts, emit: Callable[[Step], None]) -> None:
         self._planner = planner
         self._codec = JsonCodec(declared)
         self._emit = emit
-        self._lanes = lanes
-        self._txs = 0
+        self._lanes = parts.lanes()
+        self._txs = self._offset = 0
+        store = parts.store("lanes")
         store.register(declared.order, declared.baseline)
         self._tally = store.tally(WORKER)
         recorder = Recorder(emit, lambda: 0.0, WORKER, self._next_tx)
         self._store = RecordedStore(store, recorder)
-        self._effect = LedgeredFold(declared)
+        self._effect = parts.effect(declared)
         self._effect.ledger = recorder.ledger
         self._running: list[tuple[Event, Entity]] = []
 
-    def play(self, values: list[bytes], at_once: int = 4) -> None:
-        """All of these arrive; `at_once` handlers run at most; until nothing is left to do."""
-        for offset, value in enumerate(values):
-            record = Record(HOME, offset, None, value)
-            (event,), _ = self._codec.read(Slice.of(HOME, [record]))
-            self._tell(Op.ACCEPTED, event)
-            self._lanes.add(event)
-        while self._running or self._lanes.queued:
-            if len(self._running) < at_once and self._lanes.queued and self._random.randrange(2):
-                for event in self._lanes.start():
-                    self._running.append((event, self._entity(event.key)))
-                    self._tell(Op.STARTED, event)
-            elif self._running:
-                self._end(*self._running.pop(self._random.randrange(len(self._running))))
-            elif not any(not self._lanes.busy(key) for key in self._lanes._queues):
-                raise AssertionError("a lane is busy with nothing")
+    def play(self, course: Course) -> None:
+        """The acts of a course, and then whatever is left to do: all that may begin, before the first one ends."""
+        for act in course.acts:
+            if act.do is Do.SEND:
+                self._receive(act)
+            elif act.do is Do.CALL:
+                self._call()
+            elif act.do is Do.RETURN:
+                self._return(act.n)
+        while self._call() or self._running:
+            while self._call():
+                pass
+            self._return(0)
+        if self._lanes.queued:
+            raise AssertionError("a lane is busy with nothing")
         self._rest()
 
-    def _end(self, event: Event, entity: Entity) -> None:
+    def _receive(self, act: Act) -> None:
+        message = fact(act.key, act.version, act.what)
+        record = Record(HOME, self._offset, None, message.value)
+        self._offset += 1
+        (event,), _ = self._codec.read(Slice.of(HOME, [record]))
+        self._tell(Op.ACCEPTED, event)
+        self._lanes.add(event)
+
+    def _call(self) -> bool:
+        """The next event's handler begins. False: there is none."""
+        events = self._lanes.start()
+        for event in events:
+            self._running.append((event, self._entity(event.key)))
+            self._tell(Op.STARTED, event)
+        return bool(events)
+
+    def _return(self, n: int) -> None:
+        """One of the handlers that run returns, and what it did is committed."""
+        if not self._running:
+            return
+        event, entity = self._running.pop(n % len(self._running))
         self._emit(Step(op=Op.ENDED, worker=WORKER, key=event.key, version=event.version, id=event.id))
         try:
             self._decide(entity, [event])

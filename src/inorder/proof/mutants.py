@@ -19,15 +19,16 @@ from inorder.core.engine import Unit
 from inorder.core.entity import Entity, Wait, Waiting
 from inorder.core.event import Event, Partition, Slice
 from inorder.core.guard import Decision, Guard
+from inorder.core.lanes import Lanes
 from inorder.core.order import Order, Outcome
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
-from inorder.proof.course import Course, Do, drawn
+from inorder.proof import lane_world, swarm
+from inorder.proof.course import Course, Do
 from inorder.proof.memory import MemoryStore, MemoryTransaction
 from inorder.proof.parts import Parts
 from inorder.proof.recorder import LedgeredFold
 from inorder.proof.shrinking import shrink
-from inorder.proof.swarm import play
 from inorder.proof.trace import Op
 from inorder.worker.worker import Loop
 
@@ -149,6 +150,23 @@ class NoFrontier(Loop):
             self._engine.settled(unit)
             if unit.fence == self._engine.fences.get(unit.partition):
                 self._source.commit({unit.partition: unit.next_offset})
+
+
+class ForgetsWhatRuns(Lanes):
+    """Starts a lane again while an event of it runs."""
+
+    def start(self, most: int = 1) -> list[Event]:
+        """The lane is idle at once."""
+        events = super().start(most)
+        for key in {event.key for event in events}:
+            self.finish(key)
+        return events
+
+    def finish(self, key: str) -> None:
+        """It may be in the line already."""
+        self._busy.discard(key)
+        if key in self._queues and key not in self._ready:
+            self._ready.append(key)
 
 
 class NoFences(MemoryTransaction):
@@ -278,6 +296,17 @@ class Mutant(msgspec.Struct, frozen=True):
     parts: Parts
     first_seed: int = 0
     """From where to look, where it takes many seeds."""
+    world: Any = swarm
+    """The module that draws its courses and plays them: `swarm`, or `lane_world`."""
+
+    def course(self, seed: int, events: int = 20) -> Course:
+        """The course of a seed."""
+        found: Course = self.world.drawn(seed, events)
+        return found
+
+    def shows(self, course: Course) -> bool:
+        """Whether its anomaly is seen in a course."""
+        return any(one.anomaly == self.anomaly for one in self.world.play(course, self.parts).findings)
 
 
 MUTANTS = [
@@ -290,6 +319,7 @@ MUTANTS = [
     Mutant("S7", "settled before the commit", Parts(loop=SettlesFirst)),
     Mutant("S8", "no frontier: whatever is done is committed", Parts(loop=NoFrontier)),
     Mutant("S9", "no fence, no revision", Parts(store=_store(NoFences))),
+    Mutant("S10", "lanes that forget what runs", Parts(lanes=ForgetsWhatRuns), world=lane_world),
     Mutant("S11", "the state is written outside of the transaction", Parts(store=_store(Autocommit))),
     Mutant("S12", "a key goes on past its dead letter", Parts(planner=GoesOnPastALetter)),
     Mutant("S13", "a record that comes again makes a second letter", Parts(store=_store(SecondLetter))),
@@ -305,7 +335,7 @@ MUTANTS = [
     Mutant("S21", "retries are never due", Parts(planner=NeverTriesAgain)),
     Mutant("S22", "a replay that keeps no pace", Parts(paced=False)),
 ]
-"""By anomaly. The one of S10, lanes that let a key run beside itself, is in `lane_world`."""
+"""By anomaly."""
 
 
 class Caught(msgspec.Struct, frozen=True):
@@ -318,22 +348,19 @@ class Caught(msgspec.Struct, frozen=True):
     course: Course
     minimal: bool
     seconds: float
+    """Of processor time, for the search and for what made it small."""
 
 
 def catch(mutant: Mutant, events: int = 20, seeds: int = 2_000, seconds: float = 20.0) -> Caught | None:
     """Look for a mutant, seed after seed, and make the schedule small. None: it was not found."""
-
-    def fails(course: Course) -> bool:
-        return any(one.anomaly == mutant.anomaly for one in play(course, mutant.parts).findings)
-
-    began = time.monotonic()
+    began = time.process_time()
     for seed in range(mutant.first_seed, seeds):
-        course = drawn(seed, events)
-        if fails(course):
-            found = shrink(course, fails, seconds)
-            first = play(found.course, mutant.parts).findings[0].anomaly
-            return Caught(mutant, seed, first, found.course, found.minimal, time.monotonic() - began)
-        if time.monotonic() - began > seconds:
+        course = mutant.course(seed, events)
+        if mutant.shows(course):
+            found = shrink(course, mutant.shows, seconds)
+            first = mutant.world.play(found.course, mutant.parts).findings[0].anomaly
+            return Caught(mutant, seed, first, found.course, found.minimal, time.process_time() - began)
+        if time.process_time() - began > seconds:
             break
     return None
 
@@ -347,6 +374,8 @@ def worded(course: Course) -> str:
             where = f" {'to ' if act.do in {Do.MOVE, Do.SEIZE} else ''}worker {act.n + 1}"
         elif act.do is Do.PASS:
             where = f" {act.n} s"
+        elif act.do is Do.RETURN:
+            where = f" of call {act.n + 1}"
         words.append(f"{act.do}{where}{f' ({act.what})' if act.what else ''}")
     words += [f"({one.key} v{one.version} fails: {one.how})" for one in course.failing]
     return "; ".join(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from inorder.core.guard import Guard
+from inorder.core.lanes import Lanes
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying
 from inorder.proof.memory import MemoryStore
@@ -20,6 +21,7 @@ class Parts(msgspec.Struct, frozen=True):
     planner: type[Planner] = Planner
     batches: type[Batches] = Batches
     loop: type[Loop] = Loop
+    lanes: type[Lanes] = Lanes
     store: type[MemoryStore] = MemoryStore
     rules: type[Replaying] = Replaying
     effect: type[LedgeredFold] = LedgeredFold

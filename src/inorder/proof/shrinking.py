@@ -1,18 +1,19 @@
 """Makes a failing course small, by steps that mean something: leave out an event, a fault, a worker; reorder less.
 
 What is left is then tried from the other side: every course of the same kinds of acts, shortest first. When that comes
-to its end before the course's own length, "no smaller schedule fails" is true of these acts.
+to its end before the course's own length, "no smaller schedule fails" is true of these acts. Of courses that differ
+only in the order of acts that have nothing to do with each other, one is tried.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from itertools import groupby, product
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, groupby
 
 import msgspec
 
-from inorder.proof.course import Act, Course, Do
+from inorder.proof.course import RIVAL, Act, Course, Do
 
 MANY_TURNS = 3
 
@@ -83,13 +84,37 @@ class _Search:
         """Every course of the same acts, shortest first, as far as time allows."""
         acts = list(dict.fromkeys(course.acts))
         for length in range(1, len(course.acts)):
-            for chosen in product(acts, repeat=length):
+            for chosen in sequences(acts, length):
                 if self.over:
                     return course, False
                 shorter = msgspec.structs.replace(course, acts=chosen)
-                if chosen and self.accepts(shorter):
+                if shorter.events and self.accepts(shorter):
                     return shorter, True
         return course, True
+
+
+def sequences(acts: Sequence[Act], length: int) -> Iterator[tuple[Act, ...]]:
+    """All sequences of so many of these acts, but one only of those that are the same by `_apart`."""
+    if not length:
+        yield ()
+        return
+    # Whoever stands still does so for a number of acts: then the order of any two tells which are among them.
+    stalls = any(act.do is Do.STALL for act in acts)
+    for before in sequences(acts, length - 1):
+        last = acts.index(before[-1]) if before and not stalls else 0
+        for at, act in enumerate(acts):
+            if at >= last or not _apart(acts[last], act):
+                yield (*before, act)
+
+
+def _apart(first: Act, second: Act) -> bool:
+    """Whether it makes no difference which of two acts comes first when one follows the other."""
+    both = {first.do, second.do}
+    return both == {Do.PASS} or (Do.SEND in both and bool(both & _WITHOUT_THE_LOG))
+
+
+_WITHOUT_THE_LOG = {Do.PASS, Do.DOWN, Do.CUT, Do.CRASH, Do.MOVE, Do.SEIZE, Do.REPLAY, Do.DIE, Do.SKIP}
+"""Acts that neither add to what the broker keeps nor read any of it."""
 
 
 def _simpler(course: Course) -> Iterator[Course]:
@@ -103,6 +128,7 @@ def _simpler(course: Course) -> Iterator[Course]:
         kept = tuple(act for act in course.acts if act.key != key)
         yield change(course, acts=kept)
         yield from _renumbered(course, key)
+        yield from _renamed(course, key)
     yield from _at_once(course)
     for at, act in enumerate(course.acts):
         before, after = course.acts[:at], course.acts[at + 1 :]
@@ -110,6 +136,8 @@ def _simpler(course: Course) -> Iterator[Course]:
             yield change(course, acts=(*before, act._replace(n=0), *after))
         if act.do is Do.STALL and act.version > 1:
             yield change(course, acts=(*before, act._replace(version=act.version - 1), *after))
+        if act.what == RIVAL:
+            yield change(course, acts=(*before, act._replace(what=""), *after))
         if at and _out_of_order(course.acts[at - 1], act):
             yield change(course, acts=(*before[:-1], act, before[-1], *after))
 
@@ -131,16 +159,28 @@ def _out_of_order(first: Act, second: Act) -> bool:
 
 
 def _renumbered(course: Course, key: str) -> Iterator[Course]:
-    """A version of this key that nobody sends is closed up; a lower key name is used where one is free."""
+    """A key's history without its first version, or without one that nobody sends: the later ones move down."""
     sent = {act.version for act in course.acts if act.do is Do.SEND and act.key == key}
-    missing = next((version for version in range(1, max(sent)) if version not in sent), None)
-    if missing is not None:
-
-        def closed(of: str, version: int) -> int:
-            return version - 1 if of == key and version > missing else version
-
-        acts = tuple(
-            act._replace(version=closed(act.key, act.version)) if act.do is Do.SEND else act for act in course.acts
+    missing = [version for version in range(1, max(sent)) if version not in sent][:1]
+    for gone in dict.fromkeys((1, *missing)):
+        acts = (
+            act._replace(version=act.version - 1) if (act.do, act.key) == (Do.SEND, key) and act.version > gone else act
+            for act in course.acts
+            if (act.do, act.key, act.version) != (Do.SEND, key, gone)
         )
-        failing = tuple(one._replace(version=closed(one.key, one.version)) for one in course.failing)
+        failing = (
+            one._replace(version=one.version - 1) if one.key == key and one.version > gone else one
+            for one in course.failing
+            if (one.key, one.version) != (key, gone)
+        )
+        yield msgspec.structs.replace(course, acts=tuple(acts), failing=tuple(failing))
+
+
+def _renamed(course: Course, key: str) -> Iterator[Course]:
+    """The same with a lower name for a key, where one is free."""
+    names = {act.key for act in course.acts}
+    free = next(name for name in map("k{}".format, count()) if name not in names)
+    if (len(free), free) < (len(key), key):
+        acts = tuple(act._replace(key=free) if act.key == key else act for act in course.acts)
+        failing = tuple(one._replace(key=free) if one.key == key else one for one in course.failing)
         yield msgspec.structs.replace(course, acts=acts, failing=failing)

@@ -20,11 +20,12 @@ from inorder.core.planner import Outage, Planner
 from inorder.core.room import Room
 from inorder.declaration import Declaration
 from inorder.errors import InorderError, Unavailable, Unreachable
-from inorder.proof.course import RIVAL, UNREADABLE, Act, Course, Do
+from inorder.proof.course import UNREADABLE, Act, Course, Do
 from inorder.proof.group import Group, SimulatedSource
 from inorder.proof.parts import Parts
 from inorder.proof.recorder import LedgeredFold, RecordedStore, Recorder, Scripted, place_of
-from inorder.proof.system import Message, System
+from inorder.proof.subjects import fact
+from inorder.proof.system import System
 from inorder.proof.trace import Op, Step
 from inorder.worker.batch import Batches
 from inorder.worker.job import Job
@@ -306,9 +307,7 @@ class Simulation(System):
             self.log[partition].append(record)
             self.tell(Op.ACCEPTED, **place_of(record))
             return
-        name = f"{act.key}-{act.version}" + ("-rival" if act.what == RIVAL else "")
-        value = b'{"key":"%b","version":%d,"id":"%b"}' % (act.key.encode(), act.version, name.encode())
-        self.accept(Message(act.key, act.version, name, value), partition)
+        self.accept(fact(act.key, act.version, act.what), partition)
 
     def _work(self, do: Do, node: Node, act: Act) -> None:
         if do is Do.TURN:

@@ -14,6 +14,8 @@ import inorder
 from inorder.core.order import Order
 from inorder.core.retry import Retry
 from inorder.declaration import Declaration, declaration_of
+from inorder.proof.course import RIVAL
+from inorder.proof.system import Message
 
 Effects = list[tuple[int, str]]
 
@@ -24,6 +26,12 @@ class Fact(msgspec.Struct, frozen=True):
     key: str
     version: int
     id: str
+
+
+def fact(key: str, version: int, what: str = "") -> Message:
+    """A record that carries an event, or one that claims the same version."""
+    name = f"{key}-{version}-rival" if what == RIVAL else f"{key}-{version}"
+    return Message(key, version, name, b'{"key":"%b","version":%d,"id":"%b"}' % (key.encode(), version, name.encode()))
 
 
 @cache

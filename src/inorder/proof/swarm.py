@@ -6,7 +6,6 @@ The same seed always makes the same trace, on any machine: `same_again` says whe
 from __future__ import annotations
 
 import gc
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,10 +27,8 @@ from inorder.proof.parts import INTACT, Parts
 from inorder.proof.simulation import Simulation
 from inorder.proof.subjects import SubjectOracle, subject
 from inorder.proof.system import rules_of
-from inorder.proof.trace import Op, Step
+from inorder.proof.trace import Op, Step, name_of_trace
 from inorder.worker.assemble import planner_for
-
-_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Played(msgspec.Struct):
@@ -59,13 +56,11 @@ def play(course: Course, parts: Parts = INTACT, keep: bool = False) -> Played:
         records=rules.records | {Op.CALLED},
     )
     seen = Judge(rules, SubjectOracle(course.order), _ASKED)
-    digest, steps = hashlib.blake2b(digest_size=8), []
+    steps: list[Step] = []
 
     def emit(step: Step) -> None:
-        digest.update(_encode(step))
+        steps.append(step)
         seen.see(step)
-        if keep:
-            steps.append(step)
 
     world = Simulation(declared, parts, course, emit, planner)
     with quietly():
@@ -76,7 +71,7 @@ def play(course: Course, parts: Parts = INTACT, keep: bool = False) -> Played:
             why = str(error) if isinstance(error, InorderError) else f"a worker died: {describe(error)}"
             seen.findings.setdefault("S21", Finding("S21", "stuck", why, seen.seen))
     judged = seen.judgement()
-    return Played(course, judged.findings, seen.seen, digest.hexdigest(), world.seen, steps)
+    return Played(course, judged.findings, seen.seen, name_of_trace(steps), world.seen, steps if keep else [])
 
 
 @cache

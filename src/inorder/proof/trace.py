@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from hashlib import blake2b
 from typing import IO
 
 import msgspec
@@ -17,6 +18,8 @@ import msgspec
 from inorder.core.guard import REMEMBERED_IDS
 from inorder.core.limits import Limits
 from inorder.core.order import Order, Outcome
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
 class Op(StrEnum):
@@ -125,8 +128,7 @@ class Trace(msgspec.Struct):
 
     def write(self, out: IO[bytes]) -> None:
         """One line of rules, and one line a step."""
-        encoder = msgspec.json.Encoder(order="deterministic")
-        out.writelines(encoder.encode(one) + b"\n" for one in (self.rules, *self.steps))
+        out.writelines(_ENCODER.encode(one) + b"\n" for one in (self.rules, *self.steps))
 
     @classmethod
     def read(cls, lines: Iterable[bytes]) -> Trace:
@@ -135,6 +137,11 @@ class Trace(msgspec.Struct):
         rules = msgspec.json.decode(next(found), type=Rules)
         decoder = msgspec.json.Decoder(Step)
         return cls(rules, [decoder.decode(line) for line in found if line.strip()])
+
+
+def name_of_trace(steps: Sequence[Step]) -> str:
+    """A hash: the same steps have the same name, on any machine."""
+    return blake2b(_ENCODER.encode_lines(steps), digest_size=8).hexdigest()
 
 
 def timeline(steps: Sequence[Step]) -> Iterator[str]:
