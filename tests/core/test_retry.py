@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,3 +51,8 @@ def test_keys_that_failed_together_do_not_all_come_back_together() -> None:
 def test_a_retry_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Retry needs attempts >= 1"):
         Retry(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_happens_by_default_is_what_the_page_says() -> None:
+    page = (Path(__file__).parents[2] / "docs/handlers.md").read_text()
+    assert f"`{Retry()}`".replace(".0", "") in page

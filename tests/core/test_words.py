@@ -21,6 +21,11 @@ def test_it_is_one_printable_line_of_bounded_length(text: str) -> None:
         assert found == text
 
 
+def test_what_is_too_long_is_cut_and_says_so() -> None:
+    assert one_line("x" * 500) == "x" * 500
+    assert one_line("x" * 501) == "x" * 499 + "…"
+
+
 class Unspeakable(Exception):
     def __str__(self) -> str:
         raise RuntimeError

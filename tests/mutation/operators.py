@@ -38,10 +38,10 @@ _LEFT_ALONE = {"__repr__", "__hash__", "__slots__"}
 
 @dataclass(frozen=True)
 class Flaw:
-    """One change. `name` says where and what, and stays the same when lines move."""
+    """One change. `name` says where and what, and stays the same when lines move. `lines` are those it changes."""
 
     name: str
-    line: int
+    lines: range
     text: str
 
 
@@ -61,8 +61,13 @@ def flaws(source: str) -> list[Flaw]:
         seen[name] = seen.get(name, 0) + 1
         if seen[name] > 1:
             name += f" ({seen[name]})"
-        found.append(Flaw(name, before.lineno, text))
+        found.append(Flaw(name, _lines(before), text))
     return found
+
+
+def _lines(node: ast.expr | ast.stmt) -> range:
+    last = node.test if isinstance(node, ast.If) else node
+    return range(node.lineno, (last.end_lineno or last.lineno) + 1)
 
 
 Change = tuple[str, ast.AST, str, int | None, ast.AST]

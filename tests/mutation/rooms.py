@@ -1,0 +1,49 @@
+"""What flaws are planted in, and which tests may notice: those that need no broker, quick ones first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SRC = Path(__file__).resolve().parent.parent.parent / "src"
+
+
+@dataclass(frozen=True)
+class Room:
+    """Files of one kind, and their tests."""
+
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+    service: bool = False
+    """The tests need PostgreSQL."""
+
+    def paths(self) -> list[Path]:
+        """Its files, in a fixed order."""
+        return sorted(path for pattern in self.files for path in (SRC / "inorder").glob(pattern))
+
+
+_PROOF = tuple(f"tests/proof/test_{name}.py" for name in ("memory_store", "claim", "simulation", "system"))
+_WORKER = tuple(
+    f"tests/worker/test_{name}.py"
+    for name in (
+        "calls", "failures", "forsaken", "gaps", "home", "order", "outages", "pitfalls", "rebalance", "room",
+        "sharing", "stopping", "waking", "zombies", "hanging",
+    )
+)  # fmt: skip
+_WORKED = ("batch", "worker", "runner", "group", "cache", "claims", "timers", "lane_runner", "lane_work", "calls")
+
+ROOMS = {
+    "core": Room(
+        ("core/*.py",),
+        (
+            "tests/core",
+            "tests/model",
+            "tests/sources/test_partitioner.py",
+            "tests/docs/test_pages.py::test_what_is_written_from_the_code_is_what_the_code_says",
+            *_PROOF,
+        ),
+    ),
+    "worker": Room(tuple(f"worker/{name}.py" for name in _WORKED), (*_WORKER, *_PROOF)),
+    "sqlite": Room(("stores/sqlite/*.sql", "stores/sqlite/migrations/*.sql"), ("tests/stores",)),
+    "postgres": Room(("stores/postgres/*.sql", "stores/postgres/migrations/*.sql"), ("tests/stores",), service=True),
+}
