@@ -71,3 +71,16 @@ def test_a_unit_that_comes_again_changes_nothing() -> None:
     assert not frontier.settled(7)
     assert frontier.settled(5)
     assert frontier.position == 5
+
+
+def test_what_is_passed_moves_the_frontier_once() -> None:
+    frontier = Frontier()
+    frontier.received(0, 5)
+    assert frontier.settled(5)
+    assert frontier.passed(5, 9)
+    assert not frontier.passed(5, 9)
+    assert frontier.position == 9
+
+
+def test_before_anything_is_received_there_is_nothing_to_tell() -> None:
+    assert (Frontier().position, Frontier().beyond()) == (None, [])

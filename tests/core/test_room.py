@@ -7,11 +7,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inorder.core.changes import Changes
+from inorder.core.changes import Changes, HeldRow, Letter, Reason
 from inorder.core.engine import Command, Engine, Pause, Resume
 from inorder.core.entity import Entity
 from inorder.core.event import Partition, Record, Slice
 from inorder.core.limits import Limits
+from inorder.core.order import Outcome
 from inorder.core.room import Room
 from tests.core.profiles import examples
 
@@ -37,8 +38,45 @@ def test_there_is_room_up_to_each_limit() -> None:
     assert room.for_held(Entity("c"), Changes(0)) is not None
 
 
+def test_what_is_about_to_be_written_and_what_was_takes_room_too() -> None:
+    room, changes = Room(LIMITS), Changes(0)
+    room.read(letters=1, held=3, crowded=set())
+    changes.letters.append(letter())
+    changes.held["b", 2] = held("b", 2)
+    assert room.for_letter("a", changes) is None
+    assert room.for_held(Entity("b"), changes) is None
+    changes.letters.append(letter())
+    changes.held["b", 3] = held("b", 3)
+    assert room.for_letter("a", changes) is not None
+    assert room.for_held(Entity("b"), changes) is not None
+    changes.released.add(("c", 2))
+    assert room.for_held(Entity("b"), changes) is None
+    room.written(changes)
+    assert room.for_letter("a", Changes(0)) is not None
+    assert room.for_held(Entity("b"), Changes(0)) is None
+    more = Changes(0)
+    more.held["b", 4] = held("b", 4)
+    assert room.for_held(Entity("b"), more) is not None
+    room.read(letters=0, held=0, crowded=set())
+    room.for_held(Entity("b"), Changes(0))
+    assert room.touched
+
+
+def letter() -> Letter:
+    record = Record(PARTITIONS[0], 0, None, b"x")
+    return Letter(
+        reason=Reason.FAILED, detail="", record=record, key="a", version=1, event_id="1", first_at=0.0, last_at=0.0
+    )
+
+
+def held(key: str, version: int) -> HeldRow:
+    return HeldRow(key, version, "id", 1, Outcome.HELD, 0, Record(PARTITIONS[0], 0, None, b"x"))
+
+
 def test_it_is_told_when_there_is_more() -> None:
     room = Room(LIMITS)
+    assert not room.read(letters=0, held=0, crowded=set())
+    assert not room.read(letters=3, held=5, crowded={"a"})
     assert not room.read(letters=3, held=5, crowded={"a"})
     assert not room.read(letters=3, held=5, crowded={"a", "b"})
     assert room.read(letters=3, held=5, crowded={"b"})

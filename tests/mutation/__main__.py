@@ -42,8 +42,9 @@ def main(arguments: list[str]) -> int:
     with ExitStack() as stack:
         if room.service:
             os.environ["INORDER_TEST_POSTGRES"] = stack.enter_context(Postgres.from_environment()).url
-        tests = stack.enter_context(Tests(room.tests, given.most))
-        for file in [file.resolve() for file in given.files] or room.paths():
+        files = [file.resolve() for file in given.files] or room.paths()
+        tests = stack.enter_context(Tests(room.tests, given.most, files))
+        for file in files:
             unexplained += _one(file, tests, until, given.again)
     return 1 if unexplained else 0
 

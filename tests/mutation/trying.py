@@ -18,7 +18,8 @@ KEPT = ROOT / ".mutation"
 class Tests:
     """Some tests, each with the lines of the library that it comes by. One flaw is worth `most_s` seconds of them."""
 
-    def __init__(self, arguments: Sequence[str], most_s: float) -> None:
+    def __init__(self, arguments: Sequence[str], most_s: float, targets: Sequence[Path]) -> None:
+        self._targets = {path.relative_to(ROOT).as_posix() for path in targets}
         self._house = House(arguments)
         self._most_s = most_s
         self._lines: dict[str, dict[str, set[int]]] = {}
@@ -56,14 +57,17 @@ class Tests:
         return by
 
     def _look(self) -> None:
-        """Runs each test once, unless that was done, and neither it nor what it comes by has changed since."""
+        """Runs each test once, unless that was done, and neither it nor what flaws are planted in has changed since."""
         kept = KEPT / "tests.json"
         known = json.loads(kept.read_text()) if kept.exists() else {}
         hashes: dict[str, str] = {}
         begun = time.monotonic()
         for count, test in enumerate(sorted(self._house.tests)):
             entry = known.get(test)
-            if entry is None or any(_hash(file, hashes) != was for file, was in entry["files"].items()):
+            matter = self._targets | {test.split("::")[0]}
+            if entry is None or any(
+                _hash(file, hashes) != was for file, was in entry["files"].items() if file in matter
+            ):
                 seen = self._house.covered(test)
                 print(f"looked at {test} {seen.seconds if seen else -1:.2f}")
                 lines = seen.lines if seen else {}

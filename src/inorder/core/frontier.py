@@ -20,7 +20,7 @@ class Frontier:
     def __init__(self) -> None:
         self._open: dict[int, int] = {}
         self._order: deque[int] = deque()
-        self._end: int | None = None
+        self._end = 0
         self.position: int | None = None
         """What may be committed; None until something is received."""
 
@@ -30,9 +30,9 @@ class Frontier:
 
     def received(self, offset: int, next_offset: int) -> None:
         """A unit was received: one record, or a run of them, from `offset` to just before `next_offset`."""
-        if self._end is not None and next_offset <= self._end:
+        if next_offset <= self._end:
             return  # it came before, and is under way or done
-        start = offset if self._end is None else max(offset, self._end)
+        start = max(offset, self._end)
         if not self._open:
             self.position = start
         self._open[next_offset] = start
@@ -41,8 +41,8 @@ class Frontier:
 
     def passed(self, offset: int, next_offset: int) -> bool:
         """Nothing from `offset` to `next_offset` is left but what was received. Returns whether the frontier moved."""
-        if self._end is None:
-            self.position = self._end = offset
+        if self.position is None:
+            self.position = offset
         self._end = max(self._end, next_offset)
         return not self._open and self._move(self._end)
 
@@ -55,12 +55,11 @@ class Frontier:
             if len(order) > 2 * len(opened) + _SLACK:
                 self._order = deque(opened)
             return False
-        order.popleft()
         while order and order[0] not in opened:
             order.popleft()
         return self._move(opened[order[0]] if order else self._end)
 
-    def _move(self, position: int | None) -> bool:
+    def _move(self, position: int) -> bool:
         moved, self.position = self.position != position, position
         return moved
 
@@ -68,10 +67,12 @@ class Frontier:
         """The runs of offsets that are settled beyond the frontier: first, and the one after the last."""
         runs: list[tuple[int, int]] = []
         at = self.position
+        if at is None:
+            return runs
         for end, start in self._open.items():
-            if at is not None and start > at:
+            if start > at:
                 runs.append((at, start))
             at = end
-        if at is not None and self._end is not None and self._end > at:
+        if self._end > at:
             runs.append((at, self._end))
         return runs
