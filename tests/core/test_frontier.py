@@ -67,18 +67,22 @@ def test_a_unit_that_comes_again_changes_nothing() -> None:
     frontier.received(0, 5)
     frontier.received(5, 9)
     frontier.received(3, 7)
+    frontier.received(5, 9)
     assert len(frontier) == 2
     assert not frontier.settled(7)
     assert frontier.settled(5)
     assert frontier.position == 5
+    assert frontier.beyond() == []
+    assert frontier.settled(9)
+    assert frontier.position == 9
 
 
 def test_what_is_passed_moves_the_frontier_once() -> None:
     frontier = Frontier()
     frontier.received(0, 5)
     assert frontier.settled(5)
-    assert frontier.passed(5, 9)
-    assert not frontier.passed(5, 9)
+    assert frontier.passed(9)
+    assert not frontier.passed(9)
     assert frontier.position == 9
 
 

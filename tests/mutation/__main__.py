@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 from tests.mutation.explaining import Results, explanations, found_in, write
+from tests.mutation.planted import PLANTED, ByHand
 from tests.mutation.rooms import ROOMS, SRC
 from tests.mutation.running import Text, untouched
 from tests.mutation.trying import Tests
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--room", choices=ROOMS, default="core")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--most", type=float, default=30.0, help="seconds of tests that one flaw is worth")
+    parser.add_argument("--planted", action="store_true", help="the flaws of planted.py, in place of all others")
     parser.add_argument("--again", action="store_true", help="try what survived the last time")
     parser.add_argument("--page", type=Path, help="run nothing; put what was found into this page")
     given = parser.parse_args(arguments)
@@ -42,8 +44,13 @@ def main(arguments: list[str]) -> int:
     with ExitStack() as stack:
         if room.service:
             os.environ["INORDER_TEST_POSTGRES"] = stack.enter_context(Postgres.from_environment()).url
+        by_hand = [one for one in PLANTED if one.room == given.room]
         files = [file.resolve() for file in given.files] or room.paths()
+        if given.planted:
+            files = list({one.path for one in by_hand})
         tests = stack.enter_context(Tests(room.tests, given.most, files))
+        if given.planted:
+            return _by_hand(by_hand, tests)
         for file in files:
             unexplained += _one(file, tests, until, given.again)
     return 1 if unexplained else 0
@@ -56,8 +63,7 @@ def _one(path: Path, tests: Tests, until: float, again: bool) -> int:
     results.keep({flaw.name for flaw in candidates}, living=not again)
     # In no order, but always the same: so what was tried, if not all, is a fair sample.
     Random(0).shuffle(candidates)
-    text = path.read_text()
-    sound = Text(path, ast.unparse(ast.parse(text)) if path.suffix == ".py" else text)
+    sound = Text(path, _plain(path, path.read_text()))
     for flaw in candidates:
         if time.monotonic() > until:
             break
@@ -70,6 +76,22 @@ def _one(path: Path, tests: Tests, until: float, again: bool) -> int:
     tried = len(results.found)
     print(f"{name}: {len(candidates)} flaws, {tried} tried, {len(living)} survive, {len(left)} unexplained", flush=True)
     return len(left)
+
+
+def _by_hand(chosen: list[ByHand], tests: Tests) -> int:
+    """Returns 1 if one of them survives."""
+    results = Results("planted")
+    for one in chosen:
+        text, lines = one.planted()
+        by = tests.catch(Text(one.path, one.path.read_text()), Text(one.path, text), lines)
+        results.add(one.name, by)
+        print(f"{by or 'SURVIVES'}  {one.name}", flush=True)
+    return int(any(results.found[one.name] is None for one in chosen))
+
+
+def _plain(path: Path, text: str) -> str:
+    """As it is once it has been read and written again, which is what a text with a flaw has been."""
+    return ast.unparse(ast.parse(text)) if path.suffix == ".py" else text
 
 
 if __name__ == "__main__":

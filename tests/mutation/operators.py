@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,
@@ -42,26 +44,35 @@ class Flaw:
 
     name: str
     lines: range
-    text: str
+    made: Callable[[], str] = dataclasses.field(compare=False)
+
+    @property
+    def text(self) -> str:
+        """The whole text that has it."""
+        return self.made()
 
 
 def flaws(source: str) -> list[Flaw]:
-    """Every flaw that can be planted, each with the whole text that has it."""
+    """Every flaw that can be planted."""
     tree = ast.parse(source)
+
+    def made(parent: ast.AST, field: str, at: int | None, changed: ast.AST) -> str:
+        before = _get(parent, field, at)
+        _set(parent, field, at, changed)
+        text = ast.unparse(ast.fix_missing_locations(tree))
+        _set(parent, field, at, before)
+        return text
+
     found: list[Flaw] = []
     seen: dict[str, int] = {}
-    for where, parent, field, at, changed in _changes(tree, ""):
-        before = _get(parent, field, at)
+    for where, parent, place, at, changed in _changes(tree, ""):
+        before = _get(parent, place, at)
         assert isinstance(before, ast.expr | ast.stmt)
-        old = _short(before)
-        _set(parent, field, at, changed)
-        text, new = ast.unparse(ast.fix_missing_locations(tree)), _short(changed)
-        _set(parent, field, at, before)
-        name = f"{where}: {old}  →  {new}"
+        name = f"{where}: {_short(before)}  →  {_short(changed)}"
         seen[name] = seen.get(name, 0) + 1
         if seen[name] > 1:
             name += f" ({seen[name]})"
-        found.append(Flaw(name, _lines(before), text))
+        found.append(Flaw(name, _lines(before), partial(made, parent, place, at, changed)))
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from tests.mutation.operators import Flaw
@@ -41,7 +42,7 @@ class _Token:
 
 
 def sql_flaws(source: str) -> list[Flaw]:
-    """Every flaw, each with the whole text that has it."""
+    """Every flaw that can be planted."""
     found: list[Flaw] = []
     seen: dict[str, int] = {}
     for heading, begin, end in _statements(source):
@@ -56,7 +57,7 @@ def sql_flaws(source: str) -> list[Flaw]:
                 raise AssertionError(name)
             line = source.count("\n", 0, begin + start) + 1
             text = source[: begin + start] + new + source[begin + stop :]
-            found.append(Flaw(name, range(line, line + old.count("\n") + 1), text))
+            found.append(Flaw(name, range(line, line + old.count("\n") + 1), partial(str, text)))
     return found
 
 

@@ -143,7 +143,7 @@ class Engine:
             del self._beyond[piece.partition]
         # What an earlier owner has settled lies between these, and behind them.
         frontier = self._frontiers[piece.partition]
-        if frontier is not None and frontier.passed(piece.offset(0), piece.next_offset):
+        if frontier is not None and frontier.passed(piece.next_offset):
             self._moved.add(piece.partition)
         else:
             self._ahead.add(piece.partition)

@@ -39,10 +39,8 @@ class Frontier:
         self._order.append(next_offset)
         self._end = next_offset
 
-    def passed(self, offset: int, next_offset: int) -> bool:
-        """Nothing from `offset` to `next_offset` is left but what was received. Returns whether the frontier moved."""
-        if self.position is None:
-            self.position = offset
+    def passed(self, next_offset: int) -> bool:
+        """Nothing below `next_offset` is left but what was received. Returns whether the frontier moved."""
         self._end = max(self._end, next_offset)
         return not self._open and self._move(self._end)
 
