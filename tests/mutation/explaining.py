@@ -7,6 +7,7 @@ from collections.abc import Set
 from pathlib import Path
 
 from tests.mutation.operators import Flaw, flaws
+from tests.mutation.planted import PLANTED
 from tests.mutation.rooms import ROOMS, SRC
 from tests.mutation.sql_operators import sql_flaws
 from tests.mutation.trying import KEPT
@@ -53,6 +54,10 @@ def explanations() -> dict[tuple[str, str], str]:
     return found
 
 
+def _shown(test: str | None) -> str:
+    return "nothing" if test is None else f"`{test.split('/')[-1].split('[')[0]}`"
+
+
 def write(page: Path) -> int:
     """A table of files, and the survivors with their explanations."""
     explained = explanations()
@@ -73,7 +78,16 @@ def write(page: Path) -> int:
                 unexplained += (name, flaw) not in explained
                 why = explained.get((name, flaw), "not explained")
                 survivors.append(f"- `{name}`, {flaw.replace('  →  ', ' → ')}: {why}")
+    by_hand = Results("planted").found
+    table = [f"| {one.name} | `{one.file}` | {_shown(by_hand.get(one.name))} |" for one in PLANTED]
+    unexplained += sum(by_hand.get(one.name) is None for one in PLANTED)
     before, rest = page.read_text().split(BEGIN)
-    text = "\n".join([*lines, "", *survivors])
+    head = [
+        "Planted by hand (`--planted`), and what caught each first:",
+        "",
+        "| flaw | file | caught by |",
+        "|---|---|---|",
+    ]
+    text = "\n".join([*lines, "", *survivors, "", *head, *table])
     page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}")
     return 1 if unexplained else 0
