@@ -44,6 +44,8 @@ ROOMS = {
         ),
     ),
     "worker": Room(tuple(f"worker/{name}.py" for name in _WORKED), (*_WORKER, *_PROOF)),
-    "sqlite": Room(("stores/sqlite/*.sql", "stores/sqlite/migrations/*.sql"), ("tests/stores",)),
-    "postgres": Room(("stores/postgres/*.sql", "stores/postgres/migrations/*.sql"), ("tests/stores",), service=True),
+    "sqlite": Room(("stores/sqlite/*.sql", "stores/sqlite/migrations/*.sql"), ("-m", "not postgres", "tests/stores")),
+    "postgres": Room(
+        ("stores/postgres/*.sql", "stores/postgres/migrations/*.sql"), ("-m", "postgres", "tests/stores"), service=True
+    ),
 }

@@ -142,9 +142,9 @@ class Changes:
         self.count(Counter.RECEIVED, n)
         self.count(outcome, n)
 
-    def strayed(self, distance: int, n: int = 1) -> None:
-        """`n` events came `distance` versions ahead of the one that was due, or behind it."""
-        self.distances[distance] = self.distances.get(distance, 0) + n
+    def strayed(self, distance: int) -> None:
+        """An event came `distance` versions ahead of the one that was due, or (below 0) behind it."""
+        self.distances[distance] = self.distances.get(distance, 0) + 1
 
     def settled(self, event: Event, outcome: Outcome) -> None:
         """`event` came to a final outcome: a delivery is counted, an event that waited gives up its place."""

@@ -189,9 +189,10 @@ class Planner:
             return False
         decision = self.guard.decide(entity, event)
         waiting = entity.waiting
-        if decision is not Decision.APPLY and event.receiver is None and (waiting is None or waiting.open):
-            noted = self._strict and waiting is None and early is not None and decision is Decision.HOLD
-            changes.strayed(event.version - entity.version - 1, 0 if noted else 1)
+        strays = decision is not Decision.APPLY and event.receiver is None and (waiting is None or waiting.open)
+        # What is early in a batch was noted before the batch was sorted.
+        if strays and not (self._strict and waiting is None and early is not None and decision is Decision.HOLD):
+            changes.strayed(event.version - entity.version - 1)
         if decision is Decision.APPLY:
             # The last version may wait as its own duplicate, delivered again while it was a letter. It goes first:
             # nobody would look for it once the state is past it.
