@@ -17,7 +17,7 @@ from bench import consumers
 from bench.arms.client import TABLES
 from bench.arms.gate import Gate, TimedSource
 from bench.arms.task import Clock, Report, Task
-from inorder.core.changes import Counter
+from inorder.core.rows import Counter
 from inorder.declaration import Declaration, Kind, declaration_of
 from inorder.wiring import open_source, open_store
 from inorder.worker.assemble import Assembled

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-from inorder.core.changes import Changes, EntityRow, HeldRow
+from inorder.core.changes import Changes
 from inorder.core.engine import Unit
-from inorder.core.entity import Entity, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Partition, Slice
 from inorder.core.order import Order
+from inorder.core.rows import EntityRow, HeldRow
+from inorder.core.waiting import Waiting
 
 
 class Listener(Protocol):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inorder.core.changes import Changes, Counter, Reason
-from inorder.core.entity import AT_ONCE, NEVER, Wait, Waiting
+from inorder.core.changes import Changes
 from inorder.core.event import Event
 from inorder.core.order import Order, Outcome
+from inorder.core.rows import Counter, Reason
+from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 from tests.core.case import GAP_S
 
 if TYPE_CHECKING:

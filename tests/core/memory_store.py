@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from inorder.core.changes import Changes, EntityRow, HeldRow, Letter
-from inorder.core.entity import NEVER, Entity, Waiting
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
+from inorder.core.rows import EntityRow, HeldRow, Letter
+from inorder.core.waiting import NEVER, Waiting
 from inorder.errors import Mismatch
 from inorder.stores.rows import to_entity
 

@@ -8,11 +8,13 @@ from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from inorder.core.changes import Changes, HeldRow, Letter, Reason
-from inorder.core.entity import Entity, Wait
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Slice, fingerprint
 from inorder.core.planner import Outage
 from inorder.core.replaying import Replaying, Verdict
+from inorder.core.rows import HeldRow, Letter, Reason
+from inorder.core.waiting import Wait
 from tests.core import invariants
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 
 from inorder.core.changes import Changes
 from inorder.core.engine import Engine, Pause
-from inorder.core.entity import Entity, Wait, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Malformed, Partition, Record, Slice, fingerprint
 from inorder.core.frontier import Frontier
 from inorder.core.guard import Decision, Guard
@@ -17,6 +17,7 @@ from inorder.core.planner import NoRoom, Planner
 from inorder.core.ranges import Ranges
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
+from inorder.core.waiting import Wait, Waiting
 
 HOME = Partition("topic", 0)
 

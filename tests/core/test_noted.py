@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from inorder.core.changes import Changes, Counter
-from inorder.core.entity import Entity, Wait, Waiting
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
@@ -13,6 +13,8 @@ from inorder.core.order import Order, Outcome
 from inorder.core.planner import NoRoom, Planner
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
+from inorder.core.rows import Counter
+from inorder.core.waiting import Wait, Waiting
 
 HOME = Partition("topic", 0)
 PIECE = Slice.of(HOME, [Record(HOME, 0, b"a", b"")])

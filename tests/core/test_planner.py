@@ -17,10 +17,12 @@ from dataclasses import replace
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
-from inorder.core.changes import Changes, Counter, Reason
-from inorder.core.entity import Entity, Wait
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
 from inorder.core.event import Malformed, Record, Slice
 from inorder.core.order import Order, Outcome
+from inorder.core.rows import Counter, Reason
+from inorder.core.waiting import Wait
 from tests.core.case import ATTEMPTS, GAP_S, Arrival, Case, Deliver, Fault, Pass, cases
 from tests.core.profiles import examples
 from tests.core.world import HOME, World

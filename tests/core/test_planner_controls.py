@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, find, settings
 
-from inorder.core.changes import Changes, EntityRow
-from inorder.core.entity import Entity, Wait
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.guard import Decision, Guard
 from inorder.core.order import Order, Outcome
 from inorder.core.planner import Effect, Planner
+from inorder.core.rows import EntityRow
+from inorder.core.waiting import Wait
 from tests.core.case import Case, cases
 from tests.core.invariants import Violation
 from tests.core.memory_store import MemoryStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inorder.core.changes import Changes
-from inorder.core.entity import AT_ONCE, NEVER, Entity, Wait, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
@@ -13,6 +13,7 @@ from inorder.core.order import Order, Outcome
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass, Retry
+from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 
 NOW, LEASE_S = 1_000.0, 30.0
 HOME = Partition("topic", 0)

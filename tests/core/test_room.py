@@ -7,13 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inorder.core.changes import Changes, HeldRow, Letter, Reason
+from inorder.core.changes import Changes
 from inorder.core.engine import Command, Engine, Pause, Resume
 from inorder.core.entity import Entity
 from inorder.core.event import Partition, Record, Slice
 from inorder.core.limits import Limits
 from inorder.core.order import Outcome
 from inorder.core.room import Room
+from inorder.core.rows import HeldRow, Letter, Reason
 from tests.core.profiles import examples
 
 PARTITIONS = [Partition("topic", number) for number in range(4)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inorder.core.entity import AT_ONCE, NEVER, Wait, Waiting
+from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 from inorder.worker.timers import Timers
 from tests.core.profiles import examples
 

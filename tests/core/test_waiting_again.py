@@ -6,9 +6,10 @@ Both courses of events were found by `tests/model`, which holds the planner agai
 from __future__ import annotations
 
 from inorder.core.changes import Changes
-from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.order import Order, Outcome
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from tests.core.case import GAP_S, Arrival, Case
 from tests.core.world import World
 

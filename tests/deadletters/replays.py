@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import inorder
-from inorder.core.changes import Counter
 from inorder.core.order import Outcome
+from inorder.core.rows import Counter
 from inorder.deadletters.driver import Options
 from inorder.deadletters.replay import replay
 from inorder.deadletters.results import Summary

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import inorder
-from inorder.core.entity import Wait
+from inorder.core.waiting import Wait
 from inorder.deadletters import operating
 from inorder.deadletters.operating import Operator
 from inorder.deadletters.planning import Choice, Made, make_plan, rehearse_again

@@ -16,8 +16,9 @@ from typing import Any
 
 import msgspec
 
-from inorder.core.changes import Changes, EntityRow
+from inorder.core.changes import Changes
 from inorder.core.event import Event, Partition
+from inorder.core.rows import EntityRow
 from inorder.declaration import Declaration, declaration_of
 from inorder.proof.recorder import LedgeredFold, Recorder
 from inorder.proof.trace import Op, Step

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from inorder.core.changes import Changes, EntityRow
-from inorder.core.entity import AT_ONCE, Entity, Wait
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
@@ -20,6 +20,8 @@ from inorder.core.order import Order
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass, Retry
+from inorder.core.rows import EntityRow
+from inorder.core.waiting import AT_ONCE, Wait
 from inorder.errors import Mismatch
 from tests.core.memory_store import MemoryStore
 from tests.core.operator import read_back

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import inorder
-from inorder.core.changes import Effects
 from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.guard import Decision, Guard
 from inorder.core.order import Order
 from inorder.core.planner import Planner
+from inorder.core.rows import Effects
 from inorder.declaration import declaration_of
 from inorder.observe import metrics
 from inorder.observe.busiest import WINDOW_S, Busiest

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from inorder.core.changes import Changes, EntityRow, HeldRow, Letter, Reason
-from inorder.core.entity import Wait, Waiting
+from inorder.core.changes import Changes
 from inorder.core.event import Partition, Record, fingerprint
 from inorder.core.order import Order, Outcome
+from inorder.core.rows import EntityRow, HeldRow, Letter, Reason
+from inorder.core.waiting import Wait, Waiting
 from inorder.errors import InorderError
 from inorder.ports import Store
 from inorder.wiring import open_store

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from inorder.core.changes import Letter, Reason
 from inorder.core.event import Record
+from inorder.core.rows import Letter, Reason
 from tests.stores.making import HERE, changes, letter, write
 from tests.stores.places import Place
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from inorder.core.changes import HeldRow
-from inorder.core.entity import Wait, Waiting
 from inorder.core.event import Partition, Record
 from inorder.core.order import Outcome
+from inorder.core.rows import HeldRow
+from inorder.core.waiting import Wait, Waiting
 from inorder.errors import Mismatch
 from tests.stores.making import HERE, THERE, changes, gap, held, parked, row, versions, write
 from tests.stores.places import Place

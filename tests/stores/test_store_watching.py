@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inorder.core.entity import Wait, Waiting
+from inorder.core.waiting import Wait, Waiting
 from tests.stores.making import HERE, THERE, changes, gap, held, letter, parked, row, write
 from tests.stores.places import Place
 

@@ -24,9 +24,10 @@ import msgspec
 
 import inorder
 from inorder.codecs.json import JsonCodec
-from inorder.core.changes import Changes, EntityRow, HeldRow
+from inorder.core.changes import Changes
 from inorder.core.entity import Entity
 from inorder.core.event import Partition, Slice
+from inorder.core.rows import EntityRow, HeldRow
 from inorder.declaration import declaration_of
 from inorder.ports import Source, Store, Transaction
 from inorder.wiring import open_source, open_store

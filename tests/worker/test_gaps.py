@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inorder
-from inorder.core.entity import Wait
+from inorder.core.waiting import Wait
 from tests.worker.bench import Bench, entries, until
 
 LIMITS = inorder.Limits(gap_s=0.1)

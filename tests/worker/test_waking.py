@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import inorder
-from inorder.core.entity import AT_ONCE, Wait, Waiting
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.stores.sqlite import SqliteStore
 from inorder.worker import worker as loop
 from tests.worker.bench import Bench, Working, encoded, entries, until

@@ -12,14 +12,16 @@ from typing import Protocol
 
 import msgspec
 
-from inorder.core.changes import Changes, Counter, Letter, Reason
-from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Malformed, Partition
 from inorder.core.guard import Decision, Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order, Outcome
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
+from inorder.core.rows import Counter, Letter, Reason
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.core.words import describe
 
 

@@ -11,12 +11,14 @@ from enum import StrEnum
 
 import msgspec
 
-from inorder.core.changes import Changes, Counter
-from inorder.core.entity import AT_ONCE, NEVER, Entity, Wait, Waiting
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.guard import Decision
 from inorder.core.order import Order, Outcome
 from inorder.core.planner import Planner
+from inorder.core.rows import Counter
+from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 
 
 class Verdict(StrEnum):

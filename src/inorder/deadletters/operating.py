@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from inorder.codecs.json import JsonCodec
-from inorder.core.changes import Changes, Reason
-from inorder.core.entity import NEVER, Entity, Wait
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
 from inorder.core.event import fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
@@ -22,6 +22,8 @@ from inorder.core.order import Order, Outcome
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying
 from inorder.core.retry import ErrorClass, Retry
+from inorder.core.rows import Reason
+from inorder.core.waiting import NEVER, Wait
 from inorder.deadletters.letters import Unreadable, event_of
 from inorder.declaration import declaration_of
 from inorder.errors import InorderError, Mismatch, NotFound, UsageError

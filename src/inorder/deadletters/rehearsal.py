@@ -13,12 +13,13 @@ import msgspec
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
-from inorder.core.entity import AT_ONCE, NEVER, Entity
+from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.order import Order
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass
+from inorder.core.waiting import AT_ONCE, NEVER
 from inorder.deadletters.letters import Unreadable, event_of
 from inorder.deadletters.results import MEANING, OF_VERDICT, Result
 from inorder.declaration import Declaration, Kind

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from inorder.core.changes import Reason
 from inorder.core.order import Outcome
 from inorder.core.replaying import Verdict
+from inorder.core.rows import Reason
 
 
 class Result(StrEnum):

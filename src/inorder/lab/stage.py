@@ -15,8 +15,8 @@ from typing import Any, cast
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.engine import Unit
-from inorder.core.entity import AT_ONCE, Wait, Waiting
 from inorder.core.event import Partition, Record, Slice
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.declaration import Kind, declaration_of
 from inorder.lab.switches import Crossing, Loose, Mechanism, planner_without
 from inorder.ports import Store

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inorder.core.changes import Effects
 from inorder.core.order import Order
+from inorder.core.rows import Effects
 
 GAP, REPEAT, BACKWARD = "gap", "repeat", "backward"
 

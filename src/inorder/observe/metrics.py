@@ -10,9 +10,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from inorder.core.changes import Reason
-from inorder.core.entity import Wait
 from inorder.core.order import Outcome
+from inorder.core.rows import Reason
+from inorder.core.waiting import Wait
 
 
 class Kind(StrEnum):

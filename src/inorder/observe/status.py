@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from inorder.core.entity import Wait
 from inorder.core.order import Outcome
+from inorder.core.waiting import Wait
 from inorder.observe.stock import newest_replay
 from inorder.worker.pulse import BEAT_EVERY_S
 

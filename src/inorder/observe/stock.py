@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from inorder.core.changes import Counter, Reason
-from inorder.core.entity import Wait
+from inorder.core.rows import Counter, Reason
+from inorder.core.waiting import Wait
 from inorder.errors import InorderError
 from inorder.observe import metrics
 from inorder.observe.meter import Meter, Snapshot

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 
 import msgspec
 
-from inorder.core.changes import Changes, Counter, Effects
+from inorder.core.changes import Changes
 from inorder.core.engine import Unit
 from inorder.core.event import Partition, Slice
 from inorder.core.order import Order, Outcome
+from inorder.core.rows import Counter, Effects
 from inorder.observe import metrics
 from inorder.observe.busiest import Busiest
 from inorder.observe.effect_order import violations

@@ -11,11 +11,12 @@ from random import Random
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
-from inorder.core.entity import AT_ONCE, Entity
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record, Slice
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
 from inorder.core.planner import Planner
+from inorder.core.waiting import AT_ONCE
 from inorder.declaration import Declaration
 from inorder.errors import Mismatch
 from inorder.proof.course import Act, Course, Do

@@ -14,10 +14,12 @@ from zlib import crc32
 
 import msgspec
 
-from inorder.core.changes import Changes, EntityRow, HeldRow, Letter, Reason
-from inorder.core.entity import NEVER, Entity, Wait, Waiting
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
 from inorder.core.event import Partition
 from inorder.core.order import Order
+from inorder.core.rows import EntityRow, HeldRow, Letter, Reason
+from inorder.core.waiting import NEVER, Wait, Waiting
 from inorder.errors import Fenced, Mismatch, Unreachable, UsageError
 from inorder.stores.rows import LetterRow, StreamRow, to_entity
 

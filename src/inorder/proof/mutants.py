@@ -14,15 +14,17 @@ from typing import Any
 
 import msgspec
 
-from inorder.core.changes import Changes, EntityRow, Letter
+from inorder.core.changes import Changes
 from inorder.core.engine import Unit
-from inorder.core.entity import Entity, Wait, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Slice
 from inorder.core.guard import Decision, Guard
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order, Outcome
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
+from inorder.core.rows import EntityRow, Letter
+from inorder.core.waiting import Wait, Waiting
 from inorder.proof import lane_world, swarm
 from inorder.proof.course import Course, Do
 from inorder.proof.memory import MemoryStore, MemoryTransaction

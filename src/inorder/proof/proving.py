@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from inorder.codecs.payload import encoder
-from inorder.core.changes import Counter
 from inorder.core.order import Order
+from inorder.core.rows import Counter
 from inorder.core.words import describe
 from inorder.declaration import Kind, declaration_of
 from inorder.proof.anomalies import ANOMALIES

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from inorder.core.changes import Changes, EntityRow
+from inorder.core.changes import Changes
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record
+from inorder.core.rows import EntityRow
 from inorder.errors import Mismatch, Poison
 from inorder.proof.trace import Op, Step, Via
 from inorder.worker.effects import FoldEffect, TxEffect

@@ -14,10 +14,10 @@ from itertools import product
 from typing import Any
 
 from inorder.core.engine import Unit
-from inorder.core.entity import NEVER, Waiting
 from inorder.core.event import Event, Partition, Record
 from inorder.core.planner import Outage, Planner
 from inorder.core.room import Room
+from inorder.core.waiting import NEVER, Waiting
 from inorder.declaration import Declaration
 from inorder.errors import InorderError, Unavailable, Unreachable
 from inorder.proof.course import UNREADABLE, Act, Course, Do

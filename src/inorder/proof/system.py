@@ -16,10 +16,11 @@ import msgspec
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
 from inorder.core.engine import Engine
-from inorder.core.entity import NEVER, Entity, Wait
+from inorder.core.entity import Entity
 from inorder.core.event import Partition, Record, Slice
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying
+from inorder.core.waiting import NEVER, Wait
 from inorder.deadletters.road import BatchRoad, Warrant
 from inorder.declaration import Declaration, Kind
 from inorder.errors import InorderError

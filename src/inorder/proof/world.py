@@ -7,10 +7,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from inorder.core.entity import Entity, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition
 from inorder.core.planner import Planner
 from inorder.core.ranges import Ranges
+from inorder.core.waiting import Waiting
 from inorder.declaration import Declaration
 from inorder.proof.anomalies import Anomaly, Oracle
 from inorder.proof.oracle import Finding, Judge

@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from inorder.core.entity import Waiting
 from inorder.core.event import Partition
+from inorder.core.waiting import Waiting
 from inorder.stores.letter_rows import (
     AuditRow,
     EditRow,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from inorder.core.changes import Letter
+from inorder.core.rows import Letter
 from inorder.stores.letter_rows import AuditRow, PlanLetter, PlanRow
 from inorder.stores.rows import Row, from_letter
 

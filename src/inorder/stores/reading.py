@@ -10,8 +10,8 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from inorder.core.entity import Waiting
 from inorder.core.order import Order
+from inorder.core.waiting import Waiting
 from inorder.stores.letter_reading import PAGE, LetterReads
 from inorder.stores.rows import LetterRow, OpenRow, Row, StreamRow, WorkerRow, to_letter, to_waiting, to_worker
 

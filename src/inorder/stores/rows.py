@@ -9,11 +9,12 @@ from zlib import crc32
 
 import msgspec
 
-from inorder.core.changes import EntityRow, HeldRow, Letter, Reason
-from inorder.core.entity import NEVER, Entity, Wait, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Partition, Record
 from inorder.core.order import Order, Outcome
 from inorder.core.ranges import Ranges
+from inorder.core.rows import EntityRow, HeldRow, Letter, Reason
+from inorder.core.waiting import NEVER, Wait, Waiting
 
 Row = Sequence[Any]
 

@@ -12,11 +12,12 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from inorder.codecs.json import JsonCodec
-from inorder.core.changes import Changes, EntityRow, HeldRow
+from inorder.core.changes import Changes
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Slice
 from inorder.core.order import Outcome
 from inorder.core.planner import NoRoom, Planner
+from inorder.core.rows import EntityRow, HeldRow
 from inorder.errors import Fenced, InorderError, Mismatch, Poison
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, Observer, Store, Transaction

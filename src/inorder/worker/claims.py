@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from inorder.core.changes import Changes
-from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Partition
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import Fenced, Mismatch
 from inorder.ports import Clock
 from inorder.worker.keeper import Keeper

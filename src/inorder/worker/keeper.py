@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from inorder.core.changes import Changes, EntityRow, HeldRow
+from inorder.core.changes import Changes
 from inorder.core.entity import Entity
 from inorder.core.event import Partition
+from inorder.core.rows import EntityRow, HeldRow
 from inorder.errors import Unreachable
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Observer, Store

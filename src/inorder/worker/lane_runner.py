@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from inorder.core.engine import Unit
-from inorder.core.entity import Waiting
 from inorder.core.event import Event, Malformed, Partition, Slice
+from inorder.core.waiting import Waiting
 from inorder.errors import HandlerTimeout
 from inorder.worker.job import Job
 from inorder.worker.lane_work import LaneWork

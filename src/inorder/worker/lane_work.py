@@ -15,11 +15,12 @@ from typing import Any
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
 from inorder.core.engine import Unit
-from inorder.core.entity import AT_ONCE, Entity, Wait, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Malformed, Partition, Slice
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
 from inorder.core.planner import NoRoom, Outage, Planner, by_key
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.declaration import Declaration
 from inorder.errors import Fenced, HandlerTimeout, Mismatch
 from inorder.observe.nobody import NOBODY

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from inorder.core.changes import Counter
 from inorder.core.order import Outcome
+from inorder.core.rows import Counter
 from inorder.declaration import Declaration, declaration_of
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Observer, Store

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from inorder.core.engine import Unit
-from inorder.core.entity import AT_ONCE, Wait, Waiting
 from inorder.core.event import Event, Partition
 from inorder.core.planner import Outage
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import HandlerTimeout, Unreachable
 from inorder.ports import Clock, Store
 from inorder.worker.batch import Batches

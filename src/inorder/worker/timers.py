@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 
-from inorder.core.entity import NEVER, Waiting
+from inorder.core.waiting import NEVER, Waiting
 
 
 class Timers:

@@ -10,11 +10,11 @@ from typing import Protocol, TypeVar
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.engine import Command, Commit, Engine, Pause, Resume, Unit
-from inorder.core.entity import Waiting
 from inorder.core.event import Partition, Slice
 from inorder.core.limits import Limits
 from inorder.core.planner import NO_ROOM_S
 from inorder.core.room import Room
+from inorder.core.waiting import Waiting
 from inorder.errors import InorderError, Unreachable
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, NotingSource, Observer, Queue, Source, Store

@@ -12,7 +12,7 @@ from inorder.cli.codes import Exit
 from inorder.cli.dlq.asking import DEFAULT_STORE, Json, Store, Stream
 from inorder.cli.dlq.words import age, count, cut, print_json, print_table, since, stamp
 from inorder.cli.streams import open_stream
-from inorder.core.entity import AT_ONCE, NEVER, Wait, Waiting
+from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 
 Reasons = Literal["failed", "malformed", "conflict", "late"]
 ReasonFilter = Annotated[Reasons | None, Parameter("--reason", help="Only those given up on for this reason")]

@@ -15,9 +15,10 @@ from typing import Any
 import msgspec
 
 from inorder.codecs.json import JsonCodec
-from inorder.core.changes import Changes, Letter, Reason
+from inorder.core.changes import Changes
 from inorder.core.event import Partition, Record, Slice
 from inorder.core.order import Outcome
+from inorder.core.rows import Letter, Reason
 from inorder.deadletters.bridges import queue, spring
 from inorder.deadletters.operating import Operator
 from inorder.declaration import declaration_of

@@ -18,8 +18,8 @@ from struct import pack, unpack
 
 import msgspec
 
-from inorder.core.changes import Letter
 from inorder.core.event import Partition, Record
+from inorder.core.rows import Letter
 from inorder.core.words import one_line
 
 PREFIX = "kafka_dlt-"

@@ -14,10 +14,11 @@ import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from inorder.core.changes import HeldRow
-from inorder.core.entity import Entity, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Partition
 from inorder.core.order import Order
+from inorder.core.rows import HeldRow
+from inorder.core.waiting import Waiting
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.postgres.arrays import columns, integers, texts
 from inorder.stores.postgres.connections import Connections, Link, address, end_sessions, label

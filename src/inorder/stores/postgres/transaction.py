@@ -13,8 +13,9 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from inorder.core.changes import Changes, EntityRow
+from inorder.core.changes import Changes
 from inorder.core.event import Partition
+from inorder.core.rows import EntityRow
 from inorder.errors import Fenced, Mismatch, UsageError
 from inorder.stores.letter_writing import LetterWrites
 from inorder.stores.postgres.arrays import blobs, booleans, columns, floats, integers, texts

@@ -10,10 +10,11 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from inorder.core.changes import HeldRow
-from inorder.core.entity import Entity, Waiting
+from inorder.core.entity import Entity
 from inorder.core.event import Partition
 from inorder.core.order import Order
+from inorder.core.rows import HeldRow
+from inorder.core.waiting import Waiting
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.reading import Reads
 from inorder.stores.rows import Row, to_entity, to_held, to_waiting

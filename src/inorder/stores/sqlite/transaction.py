@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from inorder.core.changes import Changes, EntityRow
+from inorder.core.changes import Changes
 from inorder.core.event import Partition
+from inorder.core.rows import EntityRow
 from inorder.errors import Fenced, Mismatch
 from inorder.stores.letter_writing import LetterWrites
 from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outdated, plain_values
