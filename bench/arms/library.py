@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import uuid
@@ -21,6 +22,7 @@ from inorder.core.rows import Counter
 from inorder.declaration import Declaration, Kind, declaration_of
 from inorder.wiring import open_source, open_store
 from inorder.worker.assemble import Assembled
+from inorder.worker.child import SWITCH_S
 from inorder.worker.settings import Settings
 
 MEMORY_EVERY_S = 0.5
@@ -76,6 +78,7 @@ def declared(task: Task) -> Declaration:
 def run(task: Task, store: Callable[[Any, Clock], TimedStore] = TimedStore) -> Report:
     """Take the whole topic into the store."""
     clock, gate, consumer = Clock(task), Gate(task.gated), declared(task)
+    sys.setswitchinterval(SWITCH_S)
     settings = Settings(source=_source(task), store=task.store, concurrency=task.concurrency)
     source = TimedSource(open_source(settings.source, consumer.name), clock, gate)
     parts = Assembled(

@@ -62,7 +62,7 @@ PLANTED = (
         "SQLite: a row is replaced whatever its revision",
         "sqlite",
         "stores/sqlite/statements.sql",
-        ("WHERE stream = ?8 AND key = ?1 AND revision = ?2;", "WHERE stream = ?8 AND key = ?1;"),
+        ("\nWHERE e.revision = excluded.revision - 1;", ";"),
     ),
     _one(
         "PostgreSQL: a row is replaced whatever its revision",

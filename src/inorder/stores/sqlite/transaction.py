@@ -18,8 +18,13 @@ from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outda
 from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, theirs
 
-_UPDATE = SQL["entity_update"]
-_INSERT = SQL["entity_insert"]
+AT_ONCE_BYTES = 16 * 1024 * 1024
+"""Of entities, in one statement. SQLite takes no text of more than a billion bytes."""
+ROW_BYTES = 100
+"""Of an entity beside its key and state."""
+
+_columns = msgspec.structs.astuple
+_encode = msgspec.json.Encoder().encode
 
 
 class SqliteTransaction(LetterWrites):
@@ -122,16 +127,37 @@ class SqliteTransaction(LetterWrites):
             raise Fenced(lost)
 
     def _compare_and_set(self, rows: Sequence[EntityRow]) -> None:
-        stream = self._stream
-        inserts: list[tuple[Any, ...]] = []
-        updates: list[tuple[Any, ...]] = []
-        for row in rows:
-            (updates if row.expected else inserts).append((*msgspec.structs.astuple(row), stream))
-        run = self._connection.executemany
-        if updates and run(_UPDATE, updates).rowcount != len(updates):
-            raise self._mismatch(rows)
-        if inserts and run(_INSERT, inserts).rowcount != len(inserts):
-            raise self._mismatch(rows)
+        for some in portions(rows, AT_ONCE_BYTES):
+            new = [row for row in some if not row.expected]
+            known = [row for row in some if row.expected] if new else some
+            if known:
+                last = self._last()
+                if self._put("entities_update", known) != len(known) or self._last() != last:
+                    raise self._mismatch(rows)
+            if new and self._put("entities_insert", new) != len(new):
+                raise self._mismatch(rows)
+
+    def _put(self, statement: str, rows: Sequence[EntityRow]) -> int:
+        """Write many rows with one statement, for Python's lock is given up and taken again at each. How many it was.
+
+        They go as JSON, which holds no bytes: those go beside it, end to end, and each row says where its own begin.
+        """
+        parts: list[bytes] = []
+        described: list[tuple[Any, ...]] = []
+        at = 1
+        for key, expected, version, ranges, recent, state, waits in map(_columns, rows):
+            parts += (ranges, recent, state or b"")
+            then = at + len(ranges)
+            last = then + len(recent)
+            length = None if state is None else len(state)
+            described.append((key, expected, version, int(waits), at, len(ranges), then, len(recent), last, length))
+            at = last + (length or 0)
+        values = {"stream": self._stream, "rows": _encode(described).decode(), "bytes": b"".join(parts)}
+        return self._connection.execute(SQL[statement], values).rowcount
+
+    def _last(self) -> int | None:
+        found: int | None = self._connection.execute(SQL["entities_last"]).fetchone()[0]
+        return found
 
     def _mismatch(self, rows: Sequence[EntityRow]) -> Mismatch:
         # Rolled back first: until then the rows that were written look like somebody else's.
@@ -164,3 +190,15 @@ class SqliteTransaction(LetterWrites):
             )
         if changes.counts:
             run(SQL["count_add"], [(*at, n) for at, n in sorted(changes.counts.items()) if n])
+
+
+def portions(rows: Sequence[EntityRow], most_bytes: int) -> Iterator[Sequence[EntityRow]]:
+    """All of the rows, in their order, in parts of not much more than so many bytes."""
+    start, size = 0, 0
+    for at, row in enumerate(rows):
+        size += ROW_BYTES + len(row.key) + len(row.state or b"")
+        if size >= most_bytes:
+            yield rows[start : at + 1]
+            start, size = at + 1, 0
+    if start < len(rows):
+        yield rows if not start else rows[start:]

@@ -1,0 +1,55 @@
+"""Entities go to SQLite many at once, in parts of a limited size: what is refused in any part undoes all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from inorder.core.order import Order
+from inorder.core.rows import EntityRow
+from inorder.errors import Mismatch
+from inorder.stores.sqlite import SqliteStore, transaction
+from tests.stores.making import row, versions, write
+
+KEYS = [f"k{n}" for n in range(10)]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteStore]:
+    monkeypatch.setattr(transaction, "AT_ONCE_BYTES", 700)
+    with closing(SqliteStore(str(tmp_path / "store.db"), "orders")) as store:
+        store.register(Order.STRICT, 0)
+        yield store
+
+
+def test_all_parts_are_written(store: SqliteStore) -> None:
+    states = {key: bytes([n]) * 200 * n for n, key in enumerate(KEYS)}
+    write(store, [row(key, 0, state=states[key] or None, recent=b"1234") for key in KEYS])
+    write(store, [row(key, 1, state=states[key] or None, recent=b"12345678") for key in KEYS])
+    found = store.load(KEYS)
+    assert {key: entity.stored_state or b"" for key, entity in found.items()} == states
+    assert {entity.recent.tobytes() for entity in found.values()} == {b"12345678"}
+    assert {entity.revision for entity in found.values()} == {2}
+
+
+@pytest.mark.parametrize("wrong", [row("k9", 3), row("k0", 3), row("gone", 3), row("k5", 0)])
+def test_a_refusal_in_any_part_undoes_all(store: SqliteStore, wrong: EntityRow) -> None:
+    write(store, [row(key, 0) for key in KEYS])
+    rows = {key: row(key, 1, state=b"x" * 300) for key in KEYS} | {wrong.key: wrong}
+    with pytest.raises(Mismatch) as refusal:
+        write(store, [rows[key] for key in sorted(rows)])
+    assert refusal.value.keys == [wrong.key]
+    assert versions(store) == dict.fromkeys(KEYS, 1)
+
+
+def test_parts_hold_every_row_once() -> None:
+    rows = [row(key, 0, state=b"x" * 100 * n) for n, key in enumerate(KEYS)]
+    for most in (1, 150, 500, 2_000, 100_000):
+        parts = list(transaction.portions(rows, most))
+        assert [one for part in parts for one in part] == rows
+        assert all(parts)
+        assert len(parts) == len(KEYS) if most == 1 else len(parts) <= len(KEYS)
+    assert list(transaction.portions([], 1)) == []
