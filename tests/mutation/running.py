@@ -29,6 +29,7 @@ import hypothesis
 import pytest
 
 from tests.mutation.covering import Imported, Seen, covered
+from tests.mutation.stating import stated
 from tests.mutation.swapping import Functions, read_instead, swap_sql
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -92,7 +93,12 @@ class House:
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self._here, there = Pipe()
-        self._child = _fork(lambda: _serve(arguments, there))
+
+        def serve() -> None:
+            self._here.close()
+            _serve(arguments, there)
+
+        self._child = _fork(serve)
         there.close()
         self.tests: frozenset[str] = self._receive()
 
@@ -221,7 +227,7 @@ class _Once:
 
 def _run(items: Sequence[tuple[pytest.Item, float]], report: Connection) -> bool:
     for at, (item, seconds) in enumerate(items):
-        report.send((item.nodeid, 20 + 10 * seconds))
+        report.send((item.nodeid, 40 + 20 * seconds))
         following = items[at + 1][0] if at + 1 < len(items) else None
         if not _passes(item, following):
             return False
@@ -246,11 +252,13 @@ def _cover(item: pytest.Item) -> Seen | None:
     here, there = Pipe(duplex=False)
 
     def body(there: Connection) -> None:
-        begun, worked = time.monotonic(), time.process_time()
-        with covered(ROOT / "src") as seen:
+        worked = time.process_time()
+        statements: dict[str, set[int]] = {}
+        with stated(ROOT / "src", statements), covered(ROOT / "src") as seen:
             passes = _passes(item, None)
-        # On a busy machine a test waits longer than it works, and is as good.
-        seen.seconds = max(time.process_time() - worked, min(2.0, time.monotonic() - begun))
+        seen.lines |= statements
+        # What it waits depends on the machine.
+        seen.seconds = time.process_time() - worked
         there.send_bytes(pickle.dumps(seen if passes else None))
 
     def run() -> None:
