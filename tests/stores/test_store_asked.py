@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from inorder.core.changes import Reason
-from inorder.core.entity import Wait, Waiting
 from inorder.core.event import Partition
+from inorder.core.rows import Reason
+from inorder.core.waiting import Wait, Waiting
 from inorder.stores import letter_reading, reading
 from inorder.stores.letter_rows import AuditRow, PlanLetter, PlanRow
 from tests.stores.making import HERE, THERE, changes, gap, held, letter, parked, row, write
