@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from inorder.codecs.json import JsonCodec
@@ -83,12 +84,16 @@ class BaseRoad:
         self.declared = declared
         self.planner = planner
         self.rules = Replaying(planner, declared.limits.handler_s + LEASE_SPARE_S)
-        self.codec = JsonCodec(declared)
         self.store = store
         self.tally = tally
         self.clock = clock
         self.by = by
         self.claims = by.claims
+
+    @cached_property
+    def codec(self) -> JsonCodec:
+        """Reads what letters and held events carry."""
+        return JsonCodec(self.declared)
 
     def close(self) -> None:
         """Close the store."""

@@ -107,6 +107,9 @@ FAULTS = (
 )
 """The kinds of faults. Each seed draws some of them, so that rare combinations come up too."""
 
+LARGE = 200
+"""Events from which on a world is a large one."""
+
 
 def drawn(seed: int, events: int = 20, faults: float = 0.25) -> Course:
     """The course of a seed: about so many events, and about so many faults for each."""
@@ -117,7 +120,8 @@ def drawn(seed: int, events: int = 20, faults: float = 0.25) -> Course:
     sends = _sends(random, events, partitions, enabled)
     acts: list[Act] = []
     each = [fault for fault in enabled if fault in _AS_ACT]
-    most = random.choice([1, 3, 10, 30])
+    # In large worlds much comes at once; in small ones events come one by one too.
+    most = random.choice([1, 3, 10, 30] if events < LARGE else [3, 10, 30, 100])
     while sends:
         acts += [sends.pop() for _ in range(min(random.randint(1, most), len(sends)))]
         if each and random.random() < min(1.0, faults * most):
@@ -138,7 +142,7 @@ def drawn(seed: int, events: int = 20, faults: float = 0.25) -> Course:
 
 
 def _one_in(n: int, random: Random) -> bool:
-    return random.randrange(n) == 0
+    return random.random() * n < 1
 
 
 def _sends(random: Random, events: int, partitions: int, enabled: list[str]) -> list[Act]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from inorder.core.event import Partition, Record, Slice
 from inorder.ports import Listener
-from inorder.proof.recorder import place_of
+from inorder.proof.recorder import name_of
 from inorder.proof.trace import Op
 
 Tell = Callable[..., None]
@@ -20,24 +20,36 @@ Tell = Callable[..., None]
 class Group:
     """Who has which partition, and what is committed."""
 
-    def __init__(self, log: dict[Partition, list[Record]], committed: dict[Partition, int], tell: Tell) -> None:
+    def __init__(
+        self,
+        log: dict[Partition, list[Record]],
+        committed: dict[Partition, int],
+        tell: Tell,
+        received: Callable[[str, int | None, Sequence[Record]], None],
+    ) -> None:
         self.log = log
         self.committed = committed
         self.tell = tell
+        self.received = received
         self.owners: dict[Partition, SimulatedSource] = {}
         self.targets: dict[Partition, SimulatedSource | None] = dict.fromkeys(log)
+        self.moves = 0
+        """How often anything of that has changed: who has kept up with all of it has nothing to do."""
 
     def give(self, partition: Partition, heir: SimulatedSource | None) -> None:
         """Let `heir` have it; whoever has it now is asked when it polls."""
+        self.moves += 1
         self.targets[partition] = heir
 
     def seize(self, partition: Partition, heir: SimulatedSource | None) -> None:
         """Take it away without asking."""
+        self.moves += 1
         self.owners.pop(partition, None)
         self.targets[partition] = heir
 
     def remove(self, source: SimulatedSource, heir: SimulatedSource | None) -> None:
         """A member is dead: another one gets what it had."""
+        self.moves += 1
         self.owners = {partition: owner for partition, owner in self.owners.items() if owner is not source}
         self.targets = {partition: heir if one is source else one for partition, one in self.targets.items()}
 
@@ -50,6 +62,7 @@ class SimulatedSource:
         self.name = name
         self._fences = fences
         self._positions: dict[Partition, int] = {}
+        self._kept_up = -1
         self._paused: set[Partition] = set()
         self._listener: Any = None
 
@@ -67,9 +80,7 @@ class SimulatedSource:
                 self._positions[partition] += len(records)
                 most -= len(records)
                 found.append(Slice.of(partition, records))
-                epoch = self._fences().get(partition)
-                for record in records:
-                    group.tell(Op.RECEIVED, self.name, epoch=epoch, **place_of(record))
+                group.received(self.name, self._fences().get(partition), records)
         return found
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
@@ -79,7 +90,7 @@ class SimulatedSource:
             if group.owners.get(partition) is self:
                 group.committed[partition] = offset
                 epoch = self._fences().get(partition)
-                group.tell(Op.COMMITTED, self.name, partition=str(partition), offset=offset, epoch=epoch)
+                group.tell(Op.COMMITTED, self.name, partition=name_of(partition), offset=offset, epoch=epoch)
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Give out nothing of these until resumed."""
@@ -99,6 +110,9 @@ class SimulatedSource:
 
     def _keep_up(self) -> None:
         group, listener = self.group, self._listener
+        if self._kept_up == group.moves:
+            return
+        self._kept_up = group.moves
         gone = [partition for partition in self._positions if group.owners.get(partition) is not self]
         if gone:
             self._over(gone)
@@ -108,6 +122,7 @@ class SimulatedSource:
             fences = dict(self._fences())
             listener.revoked(unwanted)
             self._over(unwanted, fences)
+            group.moves += 1
             for partition in unwanted:
                 if group.owners.get(partition) is self:
                     del group.owners[partition]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from inorder.core.order import Order
 from inorder.proof.trace import Op, Rules, Step, Via
@@ -15,7 +17,7 @@ Name = tuple[str | None, int | None, str | None]
 """A key, a version and an event id."""
 
 
-class Effect(NamedTuple):
+class Effect(msgspec.Struct, frozen=True, gc=False):
     """A ledger row: one effect that is in force."""
 
     version: int
@@ -39,6 +41,7 @@ class History:
         "committed",
         "epochs",
         "epochs_ended",
+        "failed",
         "found",
         "held",
         "kept",
@@ -88,6 +91,8 @@ class History:
         """What ever had one."""
         self.letters: dict[Position, Step] = {}
         """The letters that are open."""
+        self.failed: dict[str, tuple[Step, ...]] = {}
+        """By key: those of them whose handler failed."""
         self.lettered: set[Position] = set()
         """The positions of all letters ever written."""
         self.lettered_names: set[Name] = set()
@@ -123,7 +128,7 @@ class History:
         twin.ledger, twin.applied = self.ledger.copy(), self.applied.copy()
         twin.top, twin.run_ends, twin.states = self.top.copy(), self.run_ends.copy(), self.states.copy()
         twin.held, twin.waited, twin.kept = self.held.copy(), self.waited.copy(), self.kept.copy()
-        twin.letters, twin.lettered = self.letters.copy(), self.lettered.copy()
+        twin.letters, twin.lettered, twin.failed = self.letters.copy(), self.lettered.copy(), self.failed.copy()
         twin.lettered_names, twin.skipped = self.lettered_names.copy(), self.skipped.copy()
         twin.epochs, twin.epochs_ended = self.epochs.copy(), self.epochs_ended.copy()
         twin.committed, twin.running, twin.called = self.committed.copy(), self.running.copy(), self.called.copy()
@@ -134,14 +139,16 @@ class History:
 
     def inner(self, name: str, key: Any) -> Any:
         """A list that belongs to a key, to be added to: one that a copy of this history shares is copied first."""
-        table = getattr(self, name)
+        table, shared = getattr(self, name), self.shared
         found = table.get(key)
         if found is None:
             found = table[key] = []
-        elif self.shared is not None and (name, key) not in self.shared:
+        elif shared is None:
+            return found
+        elif (name, key) not in shared:
             found = table[key] = found.copy()
-        if self.shared is not None:
-            self.shared.add((name, key))
+        if shared is not None:
+            shared.add((name, key))
         return found
 
     def effects(self, key: str | None) -> list[Effect]:
@@ -215,12 +222,14 @@ class History:
     def _applied(self, step: Step) -> None:
         assert step.key is not None
         assert step.version is not None
-        effects = self.inner("ledger", step.key)
-        effects.append(Effect(step.version, step.id or "", step.via, step.at, step.tx, len(effects)))
-        self.inner("applied", (step.key, step.version)).append(effects[-1])
-        self._run_on(step.key)
-        self.top[step.key] = max(self.top.get(step.key, self.rules.baseline), step.version)
-        self.kept.add(name_of(step))
+        key, version = step.key, step.version
+        effects = self.inner("ledger", key)
+        effects.append(Effect(version, step.id or "", step.via, step.at, step.tx, len(effects)))
+        self.inner("applied", (key, version)).append(effects[-1])
+        self._run_on(key)
+        if version > self.top.get(key, self.rules.baseline):
+            self.top[key] = version
+        self.kept.add((key, version, step.id))
         if step.via is Via.REPLAY:
             self.replayed_at.append(step.at)
 
@@ -242,12 +251,17 @@ class History:
         if before is not None and before.reason == "failed" and step.reason != "failed":
             return  # what parked its key stays what it is
         self.letters[step.partition, step.offset] = step
+        if step.reason == "failed" and step.key is not None:
+            others = (one for one in self.failed.get(step.key, ()) if one is not before)
+            self.failed[step.key] = (*others, step)
         self.lettered.add((step.partition, step.offset))
         self.lettered_names.add(self.accepted.get((step.partition, step.offset), name_of(step)))
         self.kept.add(name_of(step))
 
     def _resolved(self, step: Step) -> None:
-        self.letters.pop((step.partition, step.offset), None)
+        letter = self.letters.pop((step.partition, step.offset), None)
+        if letter is not None and letter.key in self.failed:
+            self.failed[letter.key] = tuple(one for one in self.failed[letter.key] if one is not letter)
 
     def _skipped(self, step: Step) -> None:
         self.skipped.add((step.key or "", step.version or 0))
@@ -255,7 +269,7 @@ class History:
 
     def _run_on(self, key: str) -> None:
         end = self.run_end(key)
-        while (key, end + 1) in self.applied or (key, end + 1) in self.skipped:
+        while (following := (key, end + 1)) in self.applied or following in self.skipped:
             end += 1
         self.run_ends[key] = end
 

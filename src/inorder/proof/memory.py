@@ -7,6 +7,7 @@ so that a snapshot is a few shallow copies. One thread at a time; no tables of t
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -132,8 +133,8 @@ class MemoryStore:
 
     def crowded_keys(self, most: int) -> set[str]:
         """The keys that have `most` open letters or more."""
-        keys = [row.letter.key for row in self.letters("open") if row.letter.key is not None]
-        return {key for key in keys if keys.count(key) >= most}
+        keys = Counter(row.letter.key for row in self.letters("open"))
+        return {key for key, n in keys.items() if n >= most and key is not None}
 
     def retried(self, most: int) -> dict[str, Waiting]:
         """Keys that wait for another try, wherever they stopped."""
@@ -174,10 +175,13 @@ class MemoryStore:
         self, status: str | None = None, reason: str | None = None, key: str | None = None, after: int = 0
     ) -> Iterator[LetterRow]:
         """Dead letters, oldest first, or those of one status, reason or key."""
-        for number, row in sorted(self.all("letters").items()):
-            letter = row.letter
-            wanted = (status, row.status), (reason, letter.reason), (key, letter.key)
-            if number > after and all(asked in {None, found} for asked, found in wanted):
+        for row in self.all("letters").values():  # in the order they were written, which is that of their numbers
+            if (
+                (status is None or status == row.status)
+                and (key is None or key == row.letter.key)
+                and (reason is None or reason == row.letter.reason)
+                and row.id > after
+            ):
                 yield row
 
     def letter(self, number: int) -> LetterRow | None:
@@ -191,10 +195,7 @@ class MemoryStore:
 
     def letter_counts(self) -> dict[str, int]:
         """How many dead letters there are, by status."""
-        found: dict[str, int] = {}
-        for row in self.letters():
-            found[row.status] = found.get(row.status, 0) + 1
-        return found
+        return dict(Counter(row.status for row in self.all("letters").values()))
 
     def counts(self, tallies: Sequence[int] | None = None) -> dict[str, int]:
         """The sums of these rows of counts (of all, by default), by name."""
@@ -226,15 +227,17 @@ class MemoryStore:
 
     def get(self, table: str, key: Any, default: Any = None) -> Any:
         """One row, as the open transaction sees it."""
-        if self.open is not None and key in self.open.staged[table]:
-            found = self.open.staged[table][key]
-            return default if found is _GONE else found
+        if self.open is not None:
+            staged = self.open.staged.get(table)
+            if staged is not None and key in staged:
+                found = staged[key]
+                return default if found is _GONE else found
         return getattr(self.tables, table).get(key, default)
 
     def all(self, table: str) -> dict[Any, Any]:
         """All rows of a table, as the open transaction sees them. Not to be changed."""
         rows: dict[Any, Any] = getattr(self.tables, table)
-        staged = self.open.staged[table] if self.open is not None else {}
+        staged = self.open.staged.get(table) if self.open is not None else None
         return {key: row for key, row in (rows | staged).items() if row is not _GONE} if staged else rows
 
     # Snapshots, for searches that come back to where they were.
@@ -270,7 +273,8 @@ class MemoryTransaction:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self.staged: dict[str, dict[Any, Any]] = {name: {} for name in Tables.__slots__}
+        self.staged: defaultdict[str, dict[Any, Any]] = defaultdict(dict)
+        """By table, the rows that are written, where any are."""
         self.over: Exception | None = None
 
     @property
@@ -289,7 +293,7 @@ class MemoryTransaction:
         try:
             yield
         except BaseException:
-            self.staged = before
+            self.staged = defaultdict(dict, before)
             raise
 
     def together(self) -> nullcontext[None]:

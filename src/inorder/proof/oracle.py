@@ -72,24 +72,28 @@ class Judge:
     def see(self, step: Step) -> list[Finding]:
         """Add a step. Returns what is wrong with it."""
         found: list[Finding] = []
+        history, oracle = self.history, self._oracle
         for one in self._by_op[step.op]:
-            if one.id in self.unknown:
-                continue
             try:
-                why = one.check(self.history, step, self._oracle)
+                why = one.check(history, step, oracle)
             except Exception as error:
-                self.unknown[one.id] = f"its checker crashed: {describe(error)}"
+                self._give_up([one], f"its checker crashed: {describe(error)}")
                 continue
             if why is not None:
                 found.append(Finding(one.id, one.name, why, self.seen))
                 self.findings.setdefault(one.id, found[-1])
         try:
-            self.history.see(step)
+            history.see(step)
         except Exception as error:
-            for one in self._asked:
-                self.unknown.setdefault(one.id, f"step {self.seen} of the trace is not whole: {describe(error)}")
+            self._give_up(self._asked, f"step {self.seen} of the trace is not whole: {describe(error)}")
         self.seen += 1
         return found
+
+    def _give_up(self, anomalies: list[Anomaly], why: str) -> None:
+        """These are not asked again. What copies of this judge ask is their own."""
+        for one in anomalies:
+            self.unknown.setdefault(one.id, why)
+        self._by_op = {op: [one for one in asked if one not in anomalies] for op, asked in self._by_op.items()}
 
     def unknown_here(self) -> dict[str, str]:
         """The checkers that crashed, or could not go on."""

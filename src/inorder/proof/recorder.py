@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Protocol
 
 from inorder.core.changes import Changes
@@ -101,6 +102,7 @@ class Recorder:
         worker: str,
         next_tx: Callable[[], int],
         text: Callable[[bytes], str] = bytes.decode,
+        outcomes: dict[str, int] | None = None,
     ) -> None:
         self.emit = emit
         self.text = text
@@ -111,8 +113,8 @@ class Recorder:
         """By key: what took effect and is not committed yet."""
         self.via: Via | None = None
         """How events come that this one puts through; None: as their records say."""
-        self.outcomes: dict[str, int] = {}
-        """What was counted in the last transaction."""
+        self.outcomes = {} if outcomes is None else outcomes
+        """What was counted in transactions. Whoever looks at it may clear it."""
         self.dies = False
         """Whether the worker dies at the end of its transaction, before that is committed."""
         self.refusals = 0
@@ -122,7 +124,7 @@ class Recorder:
         self, writes: list[tuple[Sequence[EntityRow], Changes, Mapping[Partition, int]]], closed: list[Any]
     ) -> None:
         """A transaction was committed, with these writes; and these letters were closed in it."""
-        tx, at, self.outcomes = self.next_tx(), self.now(), {}
+        tx, at = self.next_tx(), self.now()
         for rows, changes, fences in writes:
             self._tell(rows, changes, fences, tx, at)
         for row in closed:
@@ -149,7 +151,7 @@ class Recorder:
                         version=event.version,
                         id=event.id,
                         via=via,
-                        partition=str(partition),
+                        partition=name_of(partition),
                         epoch=fences.get(partition),
                     )
                 )
@@ -193,7 +195,21 @@ class Recorder:
 
 def place_of(record: Record) -> dict[str, Any]:
     """A record's partition and offset, as steps have them."""
-    return {"partition": str(record.partition), "offset": record.offset}
+    return {"partition": name_of(record.partition), "offset": record.offset}
+
+
+@cache
+def name_of(partition: Partition) -> str:
+    """A partition's name, as steps have it."""
+    return str(partition)
+
+
+def found_once(front: Any, behind: Any, name: str) -> Any:
+    """What `front` answers by way of what is behind it. A method is from then on its own, and not looked up again."""
+    found = getattr(behind, name)
+    if callable(found):
+        vars(front)[name] = found
+    return found
 
 
 class RecordedStore:
@@ -204,7 +220,7 @@ class RecordedStore:
         self.recorder = recorder
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+        return found_once(self, self._store, name)
 
     @contextmanager
     def transaction(self) -> Iterator[RecordedTransaction]:

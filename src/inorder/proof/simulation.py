@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -23,9 +24,9 @@ from inorder.errors import InorderError, Unavailable, Unreachable
 from inorder.proof.course import UNREADABLE, Act, Course, Do
 from inorder.proof.group import Group, SimulatedSource
 from inorder.proof.parts import Parts
-from inorder.proof.recorder import LedgeredFold, RecordedStore, Recorder, Scripted, place_of
+from inorder.proof.recorder import LedgeredFold, RecordedStore, Recorder, Scripted, found_once, place_of
 from inorder.proof.subjects import fact
-from inorder.proof.system import System
+from inorder.proof.system import Codec, System
 from inorder.proof.trace import Op, Step
 from inorder.worker.batch import Batches
 from inorder.worker.job import Job
@@ -75,7 +76,7 @@ class RoughStore:
         self.cut = 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+        return found_once(self, self._store, name)
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
@@ -89,6 +90,12 @@ class RoughStore:
         if self.cut:
             self.cut -= 1
             raise Unreachable("the store's answer was lost")
+
+
+@cache
+def codec_of(declared: Declaration) -> Codec:
+    """A consumer's codec, for all simulations: what it is made of is worked out once."""
+    return Codec(declared)
 
 
 class SteppedRunner:
@@ -189,7 +196,7 @@ class Node:
         self.number = number
         self.incarnation = incarnation
         self.name = f"worker {number + 1}" + (f".{incarnation}" if incarnation else "")
-        self.recorder = Recorder(world.emit, world.clock.now, self.name, world.next_tx)
+        self.recorder = world.recorder(self.name)
         self.store = RoughStore(RecordedStore(world.store, self.recorder), lambda: world.before_transaction(self))
         effect, limits = world.effect(self.recorder), world.declared.limits
         self.batches = world.parts.batches(
@@ -205,7 +212,7 @@ class Node:
     # As the store of its poll loop.
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
+        return found_once(self, self.store, name)
 
     def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Raise the fences, and tell of it."""
@@ -233,11 +240,11 @@ class Simulation(System):
         self.rough = Rough()
         self.parts = parts
         store = parts.store("simulated")
-        super().__init__(declared, store, emit, course.partitions, 0, self.rough, planner)
+        super().__init__(declared, store, emit, course.partitions, 0, self.rough, planner, codec=codec_of(declared))
         self.course = course
         self.tallies = [store.tally(f"worker {number + 1}") for number in range(course.workers)]
         self.operator.rules = self.operator.road.rules = parts.rules(planner, self.operator.rules.lease_s)
-        self.group = Group(self.log, self.committed, self.tell)
+        self.group = Group(self.log, self.committed, self.tell, self.received)
         self.nodes = [Node(self, number, 0) for number in range(course.workers)]
         for number, partition in enumerate(self.partitions):
             self.group.give(partition, self.nodes[number % course.workers].source)
@@ -413,11 +420,10 @@ class Simulation(System):
         raise InorderError("the world never comes to rest")
 
     def _cover(self) -> None:
-        for recorder in (*(node.recorder for node in self.nodes), self.operator.recorder):
-            if recorder.outcomes:
-                for at in product(self._recent, recorder.outcomes):
-                    self.seen[at] = self.seen.get(at, 0) + 1
-                recorder.outcomes = {}
+        if self.outcomes:
+            for at in product(self._recent, self.outcomes):
+                self.seen[at] = self.seen.get(at, 0) + 1
+            self.outcomes.clear()
 
 
 _OF_WORKER = {Do.TURN, Do.STEP, Do.WORK, Do.CRASH, Do.STALL, Do.DOWN, Do.CUT}

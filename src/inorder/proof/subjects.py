@@ -18,6 +18,8 @@ from inorder.proof.course import RIVAL
 from inorder.proof.system import Message
 
 Effects = list[tuple[int, str]]
+AT_ONCE = 100
+"""The most events of a batch: large worlds are to have many transactions."""
 
 
 class Fact(msgspec.Struct, frozen=True):
@@ -44,7 +46,8 @@ def subject(order: Order, parks: bool = True) -> Declaration:
     effects.__annotations__ = {"state": Effects | None, "fact": Fact, "return": Effects}
     retry = Retry(attempts=3, delay_s=1.0)
     declared = inorder.fold(key="key", version="version", id="id", order=order.value, park=parks, retry=retry)(effects)
-    return declaration_of(declared)
+    made = declaration_of(declared)
+    return msgspec.structs.replace(made, limits=msgspec.structs.replace(made.limits, poll_events=AT_ONCE))
 
 
 def kept(order: Order, effects: Effects) -> Effects:

@@ -7,7 +7,7 @@ What is decided here is only what the world does, never what inorder does about 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +24,17 @@ from inorder.core.waiting import NEVER, Wait
 from inorder.deadletters.road import BatchRoad, Warrant
 from inorder.declaration import Declaration, Kind
 from inorder.errors import InorderError
-from inorder.proof.recorder import Died, LedgeredFold, LedgeredTx, RecordedStore, Recorder, Scripted, Weather, place_of
+from inorder.proof.recorder import (
+    Died,
+    LedgeredFold,
+    LedgeredTx,
+    RecordedStore,
+    Recorder,
+    Scripted,
+    Weather,
+    name_of,
+    place_of,
+)
 from inorder.proof.trace import Op, Rules, Step, Via
 from inorder.stores.letter_rows import PlanLetter
 from inorder.worker.assemble import planner_for
@@ -80,7 +90,7 @@ class Member:
     def __init__(self, system: System, number: int) -> None:
         self.system = system
         self.number = number
-        self.recorder = Recorder(system.emit, system.clock.now, "", system.next_tx, system.text)
+        self.recorder = system.recorder("")
         self.store = RecordedStore(system.store, self.recorder)
         self.batches = Batches(
             system.planner, system.effect(self.recorder), system.codec, self.store, number + 1, system.clock
@@ -122,6 +132,7 @@ class System:
         weather: Weather | None = None,
         planner: Planner | None = None,
         text: Callable[[bytes], str] = bytes.decode,
+        codec: Codec | None = None,
     ) -> None:
         self.declared = declared
         self.store = store
@@ -130,12 +141,14 @@ class System:
         self.planner = planner_for(declared) if planner is None else planner
         self.text = text
         self.clock = SystemClock()
-        self.codec = Codec(declared)
+        self.codec = Codec(declared) if codec is None else codec
         self.partitions = [Partition("events", number) for number in range(partitions)]
         self.log: dict[Partition, list[Record]] = {partition: [] for partition in self.partitions}
         self.committed: dict[Partition, int] = dict.fromkeys(self.partitions, 0)
         self.owners: dict[Partition, Member] = {}
         self.txs = 0
+        self.outcomes: dict[str, int] = {}
+        """What was counted in transactions, whoever's, since somebody last looked."""
         store.register(declared.order, declared.baseline)
         for number in range(workers + 1):
             store.tally(f"worker {number + 1}" if number < workers else "operator")
@@ -147,6 +160,10 @@ class System:
         made = LedgeredFold(self.declared) if self.declared.kind is Kind.FOLD else LedgeredTx(self.declared)
         made.weather, made.ledger = self.weather, recorder.ledger
         return made
+
+    def recorder(self, worker: str) -> Recorder:
+        """Tells of what one worker, or the operator, commits."""
+        return Recorder(self.emit, self.clock.now, worker, self.next_tx, self.text, self.outcomes)
 
     def next_tx(self) -> int:
         """The number of a transaction that was committed."""
@@ -163,10 +180,17 @@ class System:
         """A record is in the log from now on. Returns its offset."""
         partition = self.partitions[0] if partition is None else partition
         log = self.log[partition]
-        record = Record(partition, len(log), message.key.encode(), message.value)
-        log.append(record)
-        self.tell(Op.ACCEPTED, key=message.key, version=message.version, id=message.id, **place_of(record))
-        return record.offset
+        offset, at, name = len(log), self.clock.time, name_of(partition)
+        log.append(Record(partition, offset, message.key.encode(), message.value))
+        key, version, event_id = message.key, message.version, message.id
+        self.emit(Step(op=Op.ACCEPTED, at=at, key=key, version=version, id=event_id, partition=name, offset=offset))
+        return offset
+
+    def received(self, worker: str, epoch: int | None, records: Sequence[Record]) -> None:
+        """A worker was given these records of one partition."""
+        at, name = self.clock.time, name_of(records[0].partition)
+        for record in records:
+            self.emit(Step(op=Op.RECEIVED, at=at, worker=worker, epoch=epoch, partition=name, offset=record.offset))
 
     def assign(self, partition: Partition, number: int) -> None:
         """A worker owns a partition from now on. Whoever owned it before does not know it yet."""
@@ -200,8 +224,7 @@ class System:
         member.positions[partition] = piece.next_offset
         if unit is not None:
             member.job.add(unit, piece, *self.codec.read(piece))
-            for record in records:
-                self.tell(Op.RECEIVED, member.name, epoch=unit.fence, **place_of(record))
+            self.received(member.name, unit.fence, records)
         return len(records)
 
     def decide(self, number: int) -> None:
@@ -292,11 +315,12 @@ class Operator:
 
     def __init__(self, system: System, tally: int) -> None:
         self.system = system
-        self.recorder = Recorder(system.emit, system.clock.now, self.name, system.next_tx, system.text)
+        self.recorder = system.recorder(self.name)
         self.store = RecordedStore(system.store, self.recorder)
         self.claims: dict[str, float] = {}
         warrant = Warrant(1, self.name, "simulated", self.claims)
         self.road = BatchRoad(system.declared, system.planner, self.store, tally, system.clock, warrant)
+        self.road.codec = system.codec
         effect = system.effect(self.recorder)
         if isinstance(effect, LedgeredTx):
             effect.manner = Manner.CAREFULLY

@@ -25,6 +25,9 @@ _ENCODER = msgspec.json.Encoder(order="deterministic")
 class Op(StrEnum):
     """What a step is. The fields that matter stand behind it."""
 
+    # Each step is looked up by it several times, and an enum's own hash is a call of Python's.
+    __hash__ = str.__hash__
+
     ACCEPTED = "accepted"
     """The broker keeps a record for good: partition, offset; key, version, id, unless nobody can read it."""
     ASSIGNED = "assigned"

@@ -286,10 +286,9 @@ class World:
 
     def _cover(self, act: Act) -> None:
         fault = COSTS.get(act.fate) or _FAULTS.get(act.kind)
-        for recorder in (*(member.recorder for member in self.system.members), self.system.operator.recorder):
-            for outcome in recorder.outcomes:
-                self.covered.add((fault or "none", outcome))
-            recorder.outcomes = {}
+        for outcome in self.system.outcomes:
+            self.covered.add((fault or "none", outcome))
+        self.system.outcomes.clear()
 
     def beside(self, what: Beside, seconds: float = 0.0) -> None:
         """What an action that is about other keys does to the keys of this world."""

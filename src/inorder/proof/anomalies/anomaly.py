@@ -92,11 +92,7 @@ def wanted(history: History, key: str) -> list[tuple[int, str]]:
 
 def given_up(history: History, key: str) -> set[int]:
     """The versions of a key that are open letters because their handler failed."""
-    return {
-        letter.version
-        for letter in history.letters.values()
-        if letter.key == key and letter.version is not None and letter.reason == "failed"
-    }
+    return {letter.version for letter in history.failed.get(key, ()) if letter.version is not None}
 
 
 def shown(places: set[Place] | list[Place], most: int = 3) -> str:

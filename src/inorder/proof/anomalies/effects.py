@@ -86,9 +86,8 @@ def effect_escape(history: History, step: Step, _: Oracle | None) -> str | None:
 @anomaly("S19", "cross-key-leak", Op.STATE, needs=(Op.APPLIED,))
 def cross_key_leak(history: History, step: Step, _: Oracle | None) -> str | None:
     """The state of a key changed in a transaction in which no event of that key took effect."""
-    if step.state == history.states.get(step.key or "") or any(
-        effect.tx == step.tx for effect in history.effects(step.key)[-1:]
-    ):
+    effects = history.effects(step.key)
+    if step.state == history.states.get(step.key or "") or (effects and effects[-1].tx == step.tx):
         return None
     others = sorted(key for key, effects in history.ledger.items() if any(effect.tx == step.tx for effect in effects))
     what = f"an event of {others[0]}" if others else "no event at all"

@@ -16,7 +16,7 @@ RATE_WINDOW_S = 1.0
 def letter_bypass(history: History, step: Step, _: Oracle | None) -> str | None:
     """An event took effect past an earlier one of its key that was given up on and that nobody has dealt with."""
     assert step.version is not None
-    if not history.rules.parks or step.key is None or not history.letters:
+    if not history.rules.parks or step.key is None or not history.failed.get(step.key):
         return None
     open_versions = given_up(history, step.key)
     passed = sorted(one for one in open_versions if one < step.version and not _by_another(history, step.key, one))
