@@ -6,6 +6,7 @@ that shows an anomaly is one with the fewest actions.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from inorder.proof.trace import Step
 from inorder.proof.world import World
 
 _ASK_CLOCK_EVERY = 64
+_SELDOM = 100_000, 50, 1_000
 
 
 class Explored(msgspec.Struct, kw_only=True):
@@ -120,11 +122,17 @@ def way_to(ways: list[tuple[int, Act | None]], number: int) -> Schedule:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """What a worker would log of the faults that are played here is of no interest."""
+    """What a worker would log of the faults that are played here is of no interest.
+
+    Garbage is looked for seldom: what a search remembers is none, and a simulated world is one large cycle while it
+    lives.
+    """
     log = logging.getLogger("inorder")
-    before = log.disabled, log.level
+    before, thresholds = (log.disabled, log.level), gc.get_threshold()
     log.setLevel(logging.CRITICAL)
+    gc.set_threshold(*_SELDOM)
     try:
         yield
     finally:
         log.disabled, log.level = before
+        gc.set_threshold(*thresholds)

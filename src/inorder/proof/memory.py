@@ -246,6 +246,10 @@ class MemoryStore:
         """What the store has, to come back to. It is handed over: something is to be restored next."""
         return self.tables
 
+    def show(self, saved: Tables) -> None:
+        """Answer as if that were restored. Before anything is written, something is to be restored."""
+        self.tables = saved
+
     def restore(self, saved: Tables) -> None:
         """Have again what was saved."""
         self.tables = saved.copy()

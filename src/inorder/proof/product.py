@@ -22,7 +22,8 @@ from inorder.proof.scope import Act, Fate, Kind, Place, Scope
 from inorder.proof.world import Beside, Offers, Saved, World
 
 _ASK_CLOCK_EVERY = 64
-_BESIDE = {Fate.CRASH_BEFORE: Beside.DIE, Fate.CRASH_AFTER: Beside.CRASH, Fate.STALL: Beside.MOVE}
+_OF_FATE = {Fate.CRASH_BEFORE: Beside.DIE, Fate.CRASH_AFTER: Beside.CRASH, Fate.STALL: Beside.MOVE}
+_OF_KIND = {Kind.DELIVER: Beside.TURN, Kind.AGAIN: Beside.TURN, Kind.WAKE: Beside.WAKE}
 
 Left = tuple[int, ...]
 
@@ -34,37 +35,38 @@ class After(NamedTuple):
     finding: Finding | None
 
 
+class Move(NamedTuple):
+    """Something that one key could do."""
+
+    act: Act
+    own: Act
+    """The same under the name that the key has in its lane."""
+    beside: Beside | None
+    """What it means for other keys."""
+
+
 class Lane:
     """One key's world, and all of its states that were met."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.saved: list[Saved] = []
+        self.offers: list[Offers] = []
+        """By the number of a state: what the key could do next."""
         self._numbers: dict[Hashable, int] = {}
         self._after: dict[tuple[object, ...], After] = {}
-        self._offers: dict[int, Offers] = {}
         self._rests: dict[int, Finding | None] = {}
-        self.first = self._number()
+        self.first = self._number(world.save())
 
-    def _number(self) -> int:
-        saved = self.world.save()
-        digest = self.world.digest(saved)
-        number = self._numbers.setdefault(digest, len(self.saved))
+    def _number(self, saved: Saved, shown: bool = False) -> int:
+        """The number of the state that the world is in, or that its store shows."""
+        number = self._numbers.setdefault(self.world.digest(saved), len(self.saved))
         if number == len(self.saved):
+            if shown:
+                self.world.restore(saved)
             self.saved.append(saved)
+            self.offers.append(self.world.offers())
         return number
-
-    def left(self, number: int) -> Left:
-        """The faults that are left."""
-        return self.saved[number].left
-
-    def offers(self, number: int) -> Offers:
-        """What the key could do next."""
-        found = self._offers.get(number)
-        if found is None:
-            self.world.restore(self.saved[number])
-            found = self._offers[number] = self.world.offers()
-        return found
 
     def rest(self, number: int) -> Finding | None:
         """What is wrong with the key at rest."""
@@ -76,25 +78,33 @@ class Lane:
 
     def take(self, number: int, act: Act) -> After:
         """The key's own action."""
-        return self._once((number, act), number, lambda world: world.take(act))
+        found = self._after.get((number, act))
+        return found or self._once((number, act), number, lambda world: world.take(act))
 
     def beside(self, number: int, what: Beside | None, left: Left, seconds: float = 0.0) -> After:
         """What an action of another key, after which so many faults are left, does to this one."""
+        saved = self.saved[number]
+        if what is None and left == saved.left:
+            return After(number, None)
+        at = (number, what, left, seconds)
+        found = self._after.get(at)
+        if found is not None:
+            return found
+        if what is None:
+            found = self._after[at] = After(self._number(self.world.with_left(saved, left), shown=True), None)
+            return found
 
         def go(world: World) -> None:
             world.left = dict(zip(world.left, left, strict=True))
-            if what is not None:
-                world.beside(what, seconds)
+            world.beside(what, seconds)
 
-        return self._once((number, what, left, seconds), number, go)
+        return self._once(at, number, go)
 
     def _once(self, at: tuple[object, ...], number: int, go: Callable[[World], None]) -> After:
-        found = self._after.get(at)
-        if found is None:
-            self.world.restore(self.saved[number])
-            go(self.world)
-            finding = self.world.findings[0] if self.world.findings else None
-            found = self._after[at] = After(self._number(), finding)
+        self.world.restore(self.saved[number])
+        go(self.world)
+        finding = self.world.findings[0] if self.world.findings else None
+        found = self._after[at] = After(self._number(self.world.save()), finding)
         return found
 
 
@@ -112,9 +122,11 @@ class Product:
         alike = [next(at for at, other in enumerate(cases) if _alike(one, other)) for one in cases]
         made = {at: Lane(world_of(cases[at])) for at in set(alike)}
         self.lanes = [made[at] for at in alike]
-        self._names = [self.keys[at] for at in alike]
-        """What each key is called in its lane: keys whose payloads are the same share one."""
-        self._arrival = scope.arrival(case) if scope.one_arrival else []
+        """Keys whose payloads are the same share a lane, and have the name of the first of them there."""
+        arrival = scope.arrival(case) if scope.one_arrival else []
+        indexes = [(self.keys.index(key), (key, version)) for key, version in arrival]
+        self._arrival = [(index, (self.keys[alike[index]], place[1]), place) for index, place in indexes]
+        self._known_moves: dict[tuple[int, int], list[Move]] = {}
 
     def explore(self, seconds: float = 60.0) -> Explored:
         """Every schedule, breadth first, as `explorer.explore` does."""
@@ -150,72 +162,74 @@ class Product:
         return found
 
     def _at_rest(self, state: State) -> Finding | None:
-        if not all(lane.offers(number).quiet for lane, number in zip(self.lanes, state, strict=True)):
+        pairs = list(zip(self.lanes, state, strict=True))
+        if not all(lane.offers[number].quiet for lane, number in pairs):
             return None
-        rests = (lane.rest(number) for lane, number in zip(self.lanes, state, strict=True))
+        rests = (lane.rest(number) for lane, number in pairs)
         return next((finding for finding in rests if finding is not None), None)
 
     def _next(self, state: State) -> Iterator[tuple[Act, State, Finding | None]]:
         """Every action that is possible, the state it leads to, and what is wrong with it."""
-        offers = [lane.offers(number) for lane, number in zip(self.lanes, state, strict=True)]
+        offers = [lane.offers[number] for lane, number in zip(self.lanes, state, strict=True)]
         again = any(one.again for one in offers)
         claimed = any(one.claimed for one in offers)
-        following = self._following(state) if self._arrival else None
-        unused = False
-        for index, one in enumerate(offers):
-            may_begin = one.used or not unused
-            unused = unused or not one.used
-            for act in (self._named(act, self.keys[index]) for act in one.acts):
-                new = act.kind is Kind.DELIVER and not self._accepted(state, act.place)
-                if act.kind is Kind.DELIVER and (
-                    again or not may_begin or (new and following not in {None, act.place})
-                ):
+        following = self._following(offers)
+        may_begin = True
+        for index, (number, one) in enumerate(zip(state, offers, strict=True)):
+            for move in self._moves(index, number):
+                if move.own.kind is Kind.DELIVER:
+                    late = following is not None and move.act.place != following and move.own.place not in one.accepted
+                    if again or late or not (one.accepted or may_begin):
+                        continue
+                elif move.own.kind is Kind.REPLAY and claimed:
                     continue
-                if act.kind is Kind.REPLAY and claimed:
-                    continue
-                yield self._taken(state, index, act)
+                yield self._taken(state, index, move)
+            may_begin = may_begin and bool(one.accepted)
         if any(one.due for one in offers):
             yield self._aside(state, Act(Kind.LOOK), Beside.TURN, 0.0)
         elif any(one.urgent for one in offers):
             seconds = min(one.due_in for one in offers)
             yield self._aside(state, Act(Kind.WAIT), Beside.PASS, seconds)
 
-    def _taken(self, state: State, index: int, act: Act) -> tuple[Act, State, Finding | None]:
-        own = self.lanes[index].take(state[index], self._named(act, self._names[index]))
-        left = self.lanes[index].left(own.number)
-        what = _BESIDE.get(act.fate)
-        if what is None and act.kind in {Kind.DELIVER, Kind.AGAIN}:
-            what = Beside.TURN
-        elif act.kind is Kind.WAKE:
-            what = Beside.WAKE
-        after, finding = [], own.finding
-        for at, (lane, number) in enumerate(zip(self.lanes, state, strict=True)):
-            found = own if at == index else lane.beside(number, self._need(what, lane, number), left)
-            after.append(found.number)
+    def _moves(self, index: int, number: int) -> list[Move]:
+        """What one key could do."""
+        found = self._known_moves.get((index, number))
+        if found is None:
+            found = self._known_moves[index, number] = [
+                Move(
+                    act if act.place is None else act._replace(place=(self.keys[index], act.place[1])),
+                    act,
+                    _OF_FATE.get(act.fate) or _OF_KIND.get(act.kind),
+                )
+                for act in self.lanes[index].offers[number].acts
+            ]
+        return found
+
+    def _taken(self, state: State, index: int, move: Move) -> tuple[Act, State, Finding | None]:
+        lane, what = self.lanes[index], move.beside
+        own = lane.take(state[index], move.own)
+        left = lane.saved[own.number].left
+        after, finding = list(state), own.finding
+        for at, number in enumerate(state):
+            if at == index:
+                after[at] = own.number
+                continue
+            other = self.lanes[at]
+            # A turn changes nothing for a key of which nothing is due.
+            idle = what is Beside.TURN and not other.offers[number].due
+            found = other.beside(number, None if idle else what, left)
+            after[at] = found.number
             finding = finding or found.finding
-        return act, tuple(after), finding
+        return move.act, tuple(after), finding
 
     def _aside(self, state: State, act: Act, what: Beside, seconds: float) -> tuple[Act, State, Finding | None]:
         pairs = list(zip(self.lanes, state, strict=True))
-        found = [lane.beside(number, what, lane.left(number), seconds) for lane, number in pairs]
+        found = [lane.beside(number, what, lane.saved[number].left, seconds) for lane, number in pairs]
         return act, tuple(one.number for one in found), next((one.finding for one in found if one.finding), None)
 
-    def _need(self, what: Beside | None, lane: Lane, number: int) -> Beside | None:
-        """A turn changes nothing for a key of which nothing is due."""
-        return None if what is Beside.TURN and not lane.offers(number).due else what
-
-    @staticmethod
-    def _named(act: Act, key: str) -> Act:
-        return act if act.place is None else act._replace(place=(key, act.place[1]))
-
-    def _accepted(self, state: State, place: Place | None) -> bool:
-        if place is None:
-            return False
-        at = self.keys.index(place[0])
-        return place[1] in self.lanes[at].saved[state[at]].judge.history.claimed.get(self._names[at], [])
-
-    def _following(self, state: State) -> Place | None:
-        return next((place for place in self._arrival if not self._accepted(state, place)), None)
+    def _following(self, offers: list[Offers]) -> Place | None:
+        """Where there is only one order of arrival: the event that comes next."""
+        return next((place for index, at, place in self._arrival if at not in offers[index].accepted), None)
 
 
 def _alike(one: Case, other: Case) -> bool:

@@ -59,6 +59,9 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 class Kind(StrEnum):
     """What the world does next."""
 
+    # A search looks acts up by the thousand, and an enum's own hash is a call of Python's.
+    __hash__ = str.__hash__
+
     DELIVER = "deliver"
     """The broker accepts an event, and the owner of the partition gets it."""
     AGAIN = "again"
@@ -79,6 +82,8 @@ class Kind(StrEnum):
 
 class Fate(StrEnum):
     """How a delivery goes."""
+
+    __hash__ = str.__hash__
 
     DONE = "done"
     CRASH_BEFORE = "the worker dies before its transaction is committed"
@@ -106,10 +111,6 @@ class Act(NamedTuple):
     kind: Kind
     place: Place | None = None
     fate: Fate = Fate.DONE
-
-    def arrival(self, places: Iterable[Place]) -> list[Place]:
-        """The order in which events are accepted, where there is only one."""
-        return sorted(places, key=lambda place: (-place[1], place[0]))
 
     def __str__(self) -> str:
         event = f" {self.place[0]} v{self.place[1]}" if self.place else ""

@@ -5,10 +5,8 @@ The same seed always makes the same trace, on any machine: `same_again` says whe
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from time import process_time
 from typing import Any
@@ -106,11 +104,10 @@ def swarm(
 ) -> Swarm:
     """Play seed after seed, up to the first one that shows an anomaly."""
     found, began = Swarm(seen={}), process_time()
-    with _collecting_seldom() as collect:
+    with quietly():
         for seed in seeds:
             if until() or _one(found, seed, events, parts):
                 break
-            collect()
     found.seconds = process_time() - began
     return found
 
@@ -125,25 +122,6 @@ def _one(found: Swarm, seed: int, events: int, parts: Parts) -> bool:
     if played.findings:
         found.failed, found.seed = played, seed
     return bool(played.findings)
-
-
-@contextmanager
-def _collecting_seldom() -> Iterator[Callable[[], None]]:
-    """A world is one large cycle: to look for garbage while it lives finds nothing."""
-    enabled, played = gc.isenabled(), 0
-    gc.disable()
-
-    def collect() -> None:
-        nonlocal played
-        played += 1
-        if played % 100 == 0:
-            gc.collect()
-
-    try:
-        yield collect
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def same_again(seed: int, events: int = 20) -> bool:

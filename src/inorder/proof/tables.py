@@ -48,6 +48,10 @@ class TablesStore(SqliteStore):
         self._shelf.deserialize(saved)
         self._shelf.backup(self._connection)
 
+    def show(self, saved: bytes) -> None:
+        """See `inorder.proof.memory.MemoryStore`."""
+        self.restore(saved)
+
     def dump(self) -> str:
         """The rows of the user's tables, as text: equal texts are equal contents."""
         run = self._connection.execute

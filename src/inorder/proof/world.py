@@ -33,6 +33,8 @@ _SAME_TIME_S = 0.01
 class Beside(StrEnum):
     """What an action that is about other keys means for a key."""
 
+    __hash__ = str.__hash__
+
     TURN = "turn"
     """What is due is decided."""
     PASS = "pass"
@@ -57,7 +59,7 @@ class Offers(NamedTuple):
     due_in: float
     claimed: bool
     quiet: bool
-    used: bool
+    accepted: frozenset[Place]
 
 
 class Memory(NamedTuple):
@@ -340,7 +342,7 @@ class World:
             due_in=round(min([*all_due, owner.batches.timers.next() - now]), 3),
             claimed=bool(system.operator.claims),
             quiet=self.quiet,
-            used=bool(self.judge.history.claimed),
+            accepted=frozenset((key, of) for key, claimed in self.judge.history.claimed.items() for of in claimed),
         )
 
     def rest(self) -> None:
@@ -362,7 +364,7 @@ class World:
         """Everything there is. It is handed over: before anything else happens, something is to be restored."""
         system = self.system
         owner = system.owners.get(self.partition)
-        return Saved(
+        saved = Saved(
             system.store.save(),
             tuple(system.log[self.partition]),
             system.committed[self.partition],
@@ -377,6 +379,12 @@ class World:
             system.txs,
             self.judge,
         )
+        return self._worth_saving(saved)
+
+    def with_left(self, saved: Saved, left: tuple[int, ...]) -> Saved:
+        """What was saved, with so many faults left. Before anything else happens, something is to be restored."""
+        self.system.store.show(saved.tables)
+        return self._worth_saving(saved._replace(left=left))
 
     def restore(self, saved: Saved) -> None:
         """Be again as it was."""
@@ -405,29 +413,33 @@ class World:
         if job.pieces:
             unit, piece = job.pieces[0]
             pending = piece.offset(0), job.pieces[-1][1].next_offset, unit.fence
-        if not (self.left["zombies"] or self.stalled or self.system.owners.get(self.partition) is member):
-            # It will never decide anything again, whatever it still has in its memory.
-            return Memory(member.incarnation, {}, {}, None, Timers(), ())
-        cache = [_kept(one) for one in member.batches.cache.all()]
-        if cache and not self._others:
-            # What is exactly as the store has it is as good as forgotten: it will be read again as it is.
-            stored = self.system.store.load([one[0] for one in cache])
-            cache = [one for one in cache if one[0] not in stored or one != _kept(stored[one[0]])]
         return Memory(
             member.incarnation,
             dict(member.positions),
             dict(member.fences),
             pending,
             member.batches.timers.copy(),
-            tuple(sorted(cache)),
+            tuple(sorted(_kept(one) for one in member.batches.cache.all())),
         )
 
-    @property
-    def _others(self) -> bool:
-        """Whether anybody but the owner of the partition may still write."""
-        system, left = self.system, self.left
-        replays = left["replays"] and (left["failures"] or any(system.operator.letters()))
-        return bool(left["zombies"] or replays or self.stalled or system.operator.claims)
+    def _worth_saving(self, saved: Saved) -> Saved:
+        """What was saved, without what no worker will ever miss. The store has the rows of it."""
+        left = dict(zip(self.left, saved.left, strict=True))
+        stall = bool(left["zombies"] or saved.stalled)
+        replays = left["replays"] and (left["failures"] or self.system.store.open_letters(1))
+        members: list[Memory] = []
+        for number, memory in enumerate(saved.members):
+            if number != saved.owner and not stall:
+                # It will never decide anything again, whatever it still has in its memory.
+                members.append(Memory(memory.incarnation, {}, {}, None, Timers(), ()))
+            elif memory.cache and not (stall or replays or saved.claims):
+                # Nobody else writes: what is exactly as the store has it will be read again as it is.
+                stored = self.system.store.load([one[0] for one in memory.cache])
+                others = (one for one in memory.cache if one[0] not in stored or one != _kept(stored[one[0]]))
+                members.append(memory._replace(cache=tuple(others)))
+            else:
+                members.append(memory)
+        return saved._replace(members=tuple(members))
 
     def _remember(self, member: Member, memory: Memory) -> None:
         member.forget(memory.incarnation)
@@ -447,7 +459,7 @@ class World:
             member.batches.cache.keep(entity)
 
     def digest(self, saved: Saved) -> Hashable:
-        """What tells this state from others, for all that may still happen."""
+        """What tells this state from others, for all that may still happen. The store has the rows of it."""
         system, now, history = self.system, saved.time, saved.judge.history
         lettered = history.lettered
         suffix = tuple(
@@ -488,11 +500,8 @@ class World:
         if memory.pending is None:
             return None
         first, end, fence = memory.pending
-        return tuple(record.value for record in saved.log[first:end]), fence == self._fence
-
-    @property
-    def _fence(self) -> int | None:
-        return self._owner.fences.get(self.partition)
+        newest = None if saved.owner is None else saved.members[saved.owner].fences.get(self.partition)
+        return tuple(record.value for record in saved.log[first:end]), fence == newest
 
     def _stored(self, saved: Saved) -> dict[str, Entity]:
         keys = sorted({one[0] for memory in saved.members for one in memory.cache})
