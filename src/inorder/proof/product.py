@@ -18,8 +18,8 @@ import msgspec
 from inorder.proof.explorer import Explored, quietly, way_to
 from inorder.proof.oracle import Finding
 from inorder.proof.payloads import Case
-from inorder.proof.scope import Act, Fate, Kind, Place, Scope
-from inorder.proof.world import Beside, Offers, Saved, World
+from inorder.proof.scope import Act, Fate, Kind, Place, Scope, costs_of
+from inorder.proof.world import REMEMBERED_FOR, Beside, Offers, Saved, World
 
 _ASK_CLOCK_EVERY = 64
 _OF_FATE = {Fate.CRASH_BEFORE: Beside.DIE, Fate.CRASH_AFTER: Beside.CRASH, Fate.STALL: Beside.MOVE}
@@ -41,22 +41,39 @@ class Move(NamedTuple):
     act: Act
     own: Act
     """The same under the name that the key has in its lane."""
+    costs: tuple[int, ...]
+    """The faults that it is, by their places among those that are left."""
     beside: Beside | None
     """What it means for other keys."""
 
 
 class Lane:
-    """One key's world, and all of its states that were met."""
+    """One key's world, and all of its states that were met.
+
+    Of the faults that are left, a state knows only whether there are any of those that are worth remembering something
+    for: what an action does to it is the same however many there are.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.all_left: Left = tuple(world.left.values())
         self.saved: list[Saved] = []
         self.offers: list[Offers] = []
-        """By the number of a state: what the key could do next."""
+        """By the number of a state: what the key could do next, were all faults left."""
         self._numbers: dict[Hashable, int] = {}
         self._after: dict[tuple[object, ...], After] = {}
         self._rests: dict[int, Finding | None] = {}
+        self._matters: dict[Left, Left] = {}
+        world.left = dict(zip(world.left, self.matters(self.all_left), strict=True))
         self.first = self._number(world.save())
+
+    def matters(self, left: Left) -> Left:
+        """What of the faults that are left makes a difference for what is worth remembering."""
+        found = self._matters.get(left)
+        if found is None:
+            pairs = zip(self.world.left, left, strict=True)
+            found = self._matters[left] = tuple(min(n, 1) if name in REMEMBERED_FOR else 0 for name, n in pairs)
+        return found
 
     def _number(self, saved: Saved, shown: bool = False) -> int:
         """The number of the state that the world is in, or that its store shows."""
@@ -65,6 +82,7 @@ class Lane:
             if shown:
                 self.world.restore(saved)
             self.saved.append(saved)
+            self.world.left = dict(zip(self.world.left, self.all_left, strict=True))
             self.offers.append(self.world.offers())
         return number
 
@@ -76,40 +94,41 @@ class Lane:
             self._rests[number] = self.world.findings[0] if self.world.findings else None
         return self._rests[number]
 
-    def take(self, number: int, act: Act) -> After:
-        """The key's own action."""
-        found = self._after.get((number, act))
-        return found or self._once((number, act), number, lambda world: world.take(act))
+    def take(self, number: int, act: Act, matters: Left) -> After:
+        """The key's own action, after which the faults that are left matter so."""
+        at = (number, act, matters)
+        found = self._after.get(at)
+        return found or self._once(at, number, matters, lambda world: world.take(act))
 
-    def beside(self, number: int, what: Beside | None, left: Left, seconds: float = 0.0) -> After:
-        """What an action of another key, after which so many faults are left, does to this one."""
+    def beside(self, number: int, what: Beside | None, matters: Left, seconds: float = 0.0) -> After:
+        """What an action of another key, after which the faults that are left matter so, does to this one."""
         saved = self.saved[number]
-        if what is None and left == saved.left:
+        if what is None and matters == saved.left:
             return After(number, None)
-        at = (number, what, left, seconds)
+        at = (number, what, matters, seconds)
         found = self._after.get(at)
         if found is not None:
             return found
         if what is None:
-            found = self._after[at] = After(self._number(self.world.with_left(saved, left), shown=True), None)
+            found = self._after[at] = After(self._number(self.world.with_left(saved, matters), shown=True), None)
             return found
+        return self._once(at, number, matters, lambda world: world.beside(what, seconds))
 
-        def go(world: World) -> None:
-            world.left = dict(zip(world.left, left, strict=True))
-            world.beside(what, seconds)
-
-        return self._once(at, number, go)
-
-    def _once(self, at: tuple[object, ...], number: int, go: Callable[[World], None]) -> After:
-        self.world.restore(self.saved[number])
-        go(self.world)
-        finding = self.world.findings[0] if self.world.findings else None
-        found = self._after[at] = After(self._number(self.world.save()), finding)
+    def _once(self, at: tuple[object, ...], number: int, matters: Left, go: Callable[[World], None]) -> After:
+        world = self.world
+        world.restore(self.saved[number])
+        go(world)
+        world.left = dict(zip(world.left, matters, strict=True))
+        finding = world.findings[0] if world.findings else None
+        found = self._after[at] = After(self._number(world.save()), finding)
         return found
 
 
-State = tuple[int, ...]
-"""A state of each lane."""
+class State(NamedTuple):
+    """A state of each lane, and the faults that are left."""
+
+    numbers: tuple[int, ...]
+    left: Left
 
 
 class Product:
@@ -126,13 +145,14 @@ class Product:
         arrival = scope.arrival(case) if scope.one_arrival else []
         indexes = [(self.keys.index(key), (key, version)) for key, version in arrival]
         self._arrival = [(index, (self.keys[alike[index]], place[1]), place) for index, place in indexes]
+        self._places = {name: place for place, name in enumerate(self.lanes[0].world.left)}
         self._known_moves: dict[tuple[int, int], list[Move]] = {}
 
     def explore(self, seconds: float = 60.0) -> Explored:
         """Every schedule, breadth first, as `explorer.explore` does."""
         began = time.monotonic()
         found = Explored(scope=self.scope)
-        root: State = tuple(lane.first for lane in self.lanes)
+        root = State(tuple(lane.first for lane in self.lanes), self.lanes[0].all_left)
         queue = deque([(root, 0)])
         known = {root}
         ways: list[tuple[int, Act | None]] = [(0, None)]
@@ -162,7 +182,7 @@ class Product:
         return found
 
     def _at_rest(self, state: State) -> Finding | None:
-        pairs = list(zip(self.lanes, state, strict=True))
+        pairs = list(zip(self.lanes, state.numbers, strict=True))
         if not all(lane.offers[number].quiet for lane, number in pairs):
             return None
         rests = (lane.rest(number) for lane, number in pairs)
@@ -170,12 +190,13 @@ class Product:
 
     def _next(self, state: State) -> Iterator[tuple[Act, State, Finding | None]]:
         """Every action that is possible, the state it leads to, and what is wrong with it."""
-        offers = [lane.offers[number] for lane, number in zip(self.lanes, state, strict=True)]
+        numbers, left = state
+        offers = [lane.offers[number] for lane, number in zip(self.lanes, numbers, strict=True)]
         again = any(one.again for one in offers)
         claimed = any(one.claimed for one in offers)
         following = self._following(offers)
         may_begin = True
-        for index, (number, one) in enumerate(zip(state, offers, strict=True)):
+        for index, (number, one) in enumerate(zip(numbers, offers, strict=True)):
             for move in self._moves(index, number):
                 if move.own.kind is Kind.DELIVER:
                     late = following is not None and move.act.place != following and move.own.place not in one.accepted
@@ -183,7 +204,8 @@ class Product:
                         continue
                 elif move.own.kind is Kind.REPLAY and claimed:
                     continue
-                yield self._taken(state, index, move)
+                if all(left[place] for place in move.costs):
+                    yield self._taken(state, index, move)
             may_begin = may_begin and bool(one.accepted)
         if any(one.due for one in offers):
             yield self._aside(state, Act(Kind.LOOK), Beside.TURN, 0.0)
@@ -192,40 +214,47 @@ class Product:
             yield self._aside(state, Act(Kind.WAIT), Beside.PASS, seconds)
 
     def _moves(self, index: int, number: int) -> list[Move]:
-        """What one key could do."""
+        """What one key could do, were all faults left."""
         found = self._known_moves.get((index, number))
         if found is None:
+            offers, key = self.lanes[index].offers[number], self.keys[index]
             found = self._known_moves[index, number] = [
                 Move(
-                    act if act.place is None else act._replace(place=(self.keys[index], act.place[1])),
-                    act,
-                    _OF_FATE.get(act.fate) or _OF_KIND.get(act.kind),
+                    own if own.place is None else own._replace(place=(key, own.place[1])),
+                    own,
+                    tuple(self._places[name] for name in costs_of(own, own.place in offers.accepted)),
+                    _OF_FATE.get(own.fate) or _OF_KIND.get(own.kind),
                 )
-                for act in self.lanes[index].offers[number].acts
+                for own in offers.acts
             ]
         return found
 
     def _taken(self, state: State, index: int, move: Move) -> tuple[Act, State, Finding | None]:
+        numbers, left = state
+        if move.costs:
+            left = tuple(n - (place in move.costs) for place, n in enumerate(left))
         lane, what = self.lanes[index], move.beside
-        own = lane.take(state[index], move.own)
-        left = lane.saved[own.number].left
-        after, finding = list(state), own.finding
-        for at, number in enumerate(state):
+        matters = lane.matters(left)
+        own = lane.take(numbers[index], move.own, matters)
+        after, finding = list(numbers), own.finding
+        for at, number in enumerate(numbers):
             if at == index:
                 after[at] = own.number
                 continue
             other = self.lanes[at]
             # A turn changes nothing for a key of which nothing is due.
             idle = what is Beside.TURN and not other.offers[number].due
-            found = other.beside(number, None if idle else what, left)
+            found = other.beside(number, None if idle else what, matters)
             after[at] = found.number
             finding = finding or found.finding
-        return move.act, tuple(after), finding
+        return move.act, State(tuple(after), left), finding
 
     def _aside(self, state: State, act: Act, what: Beside, seconds: float) -> tuple[Act, State, Finding | None]:
-        pairs = list(zip(self.lanes, state, strict=True))
-        found = [lane.beside(number, what, lane.saved[number].left, seconds) for lane, number in pairs]
-        return act, tuple(one.number for one in found), next((one.finding for one in found if one.finding), None)
+        matters = self.lanes[0].matters(state.left)
+        pairs = list(zip(self.lanes, state.numbers, strict=True))
+        found = [lane.beside(number, what, matters, seconds) for lane, number in pairs]
+        after = State(tuple(one.number for one in found), state.left)
+        return act, after, next((one.finding for one in found if one.finding), None)
 
     def _following(self, offers: list[Offers]) -> Place | None:
         """Where there is only one order of arrival: the event that comes next."""

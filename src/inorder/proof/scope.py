@@ -117,4 +117,16 @@ class Act(NamedTuple):
         return f"{self.kind}{event}{'' if self.fate is Fate.DONE else f' ({self.fate})'}"
 
 
+def costs_of(act: Act, accepted: bool) -> list[str]:
+    """Which of a scope's faults an act is. `accepted`: whether its event was accepted before."""
+    costs = [COSTS[act.fate]] if act.fate in COSTS else []
+    if act.kind is Kind.DELIVER and accepted:
+        costs.append("duplicates")
+    elif act.kind is Kind.REPLAY:
+        costs.append("replays")
+    elif act.kind is Kind.ABANDON:
+        costs.append("crashes")
+    return costs
+
+
 Schedule = tuple[Act, ...]

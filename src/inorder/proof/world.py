@@ -16,7 +16,7 @@ from inorder.declaration import Declaration
 from inorder.proof.anomalies import Anomaly, Oracle
 from inorder.proof.oracle import Finding, Judge
 from inorder.proof.recorder import Scripted
-from inorder.proof.scope import COSTS, Act, Fate, Kind, Place, Scope
+from inorder.proof.scope import COSTS, Act, Fate, Kind, Place, Scope, costs_of
 from inorder.proof.system import Member, Message, System, rules_of
 from inorder.proof.trace import Op, Step, Via
 from inorder.worker.timers import Timers
@@ -25,6 +25,9 @@ _FAULTS = {Kind.REPLAY: "replays", Kind.DRAIN: "replays", Kind.WAKE: "zombies", 
 
 
 _REPLAYED = {Via.REPLAY, Via.DRAIN}
+
+REMEMBERED_FOR = {"zombies", "failures", "replays"}
+"""Faults that make a difference for what is worth remembering of a worker's memory, as long as any are left."""
 
 
 _SAME_TIME_S = 0.01
@@ -217,8 +220,8 @@ class World:
     def take(self, act: Act) -> None:
         """Take one action."""
         system = self.system
-        if act.fate in COSTS:
-            self.left[COSTS[act.fate]] -= 1
+        for cost in costs_of(act, act.place is not None and self._accepted(act.place)):
+            self.left[cost] -= 1
         if act.kind in {Kind.DELIVER, Kind.AGAIN}:
             self._deliver(act)
         elif act.kind is Kind.WAIT:
@@ -240,8 +243,6 @@ class World:
     def _deliver(self, act: Act) -> None:
         system, number = self.system, self._owner.number
         if act.place is not None:
-            if self._accepted(act.place):
-                self.left["duplicates"] -= 1
             system.accept(self.messages[act.place])
             if act.fate is Fate.FAIL:
                 self.weather.poisoned.add(act.place)
@@ -273,7 +274,6 @@ class World:
         assert act.place is not None
         key, version = act.place
         if act.kind is Kind.REPLAY:
-            self.left["replays"] -= 1
             self.weather.poisoned.discard(act.place)
             row = next(row for row in operator.letters() if (row.letter.key, row.letter.version) == (key, version))
             operator.put_through(row)
@@ -283,7 +283,6 @@ class World:
                 operator.release(key)
                 operator.claims.pop(key, None)
         else:
-            self.left["crashes"] -= 1
             operator.forget()
 
     def _cover(self, act: Act) -> None:
