@@ -41,10 +41,12 @@ class Move(NamedTuple):
     act: Act
     own: Act
     """The same under the name that the key has in its lane."""
-    costs: tuple[int, ...]
-    """The faults that it is, by their places among those that are left."""
     beside: Beside | None
     """What it means for other keys."""
+    left: Left
+    """The faults that are left after it,"""
+    matters: Left
+    """and what of them matters."""
 
 
 class Lane:
@@ -145,8 +147,8 @@ class Product:
         arrival = scope.arrival(case) if scope.one_arrival else []
         indexes = [(self.keys.index(key), (key, version)) for key, version in arrival]
         self._arrival = [(index, (self.keys[alike[index]], place[1]), place) for index, place in indexes]
-        self._places = {name: place for place, name in enumerate(self.lanes[0].world.left)}
-        self._known_moves: dict[tuple[int, int], list[Move]] = {}
+        self._faults = list(self.lanes[0].world.left)
+        self._known_moves: dict[tuple[int, int, Left], list[Move]] = {}
 
     def explore(self, seconds: float = 60.0) -> Explored:
         """Every schedule, breadth first, as `explorer.explore` does."""
@@ -197,15 +199,15 @@ class Product:
         following = self._following(offers)
         may_begin = True
         for index, (number, one) in enumerate(zip(numbers, offers, strict=True)):
-            for move in self._moves(index, number):
-                if move.own.kind is Kind.DELIVER:
-                    late = following is not None and move.act.place != following and move.own.place not in one.accepted
+            for move in self._moves(index, number, left):
+                kind, place = move.own.kind, move.own.place
+                if kind is Kind.DELIVER:
+                    late = following is not None and move.act.place != following and place not in one.accepted
                     if again or late or not (one.accepted or may_begin):
                         continue
-                elif move.own.kind is Kind.REPLAY and claimed:
+                elif kind is Kind.REPLAY and claimed:
                     continue
-                if all(left[place] for place in move.costs):
-                    yield self._taken(state, index, move)
+                yield self._taken(numbers, index, move)
             may_begin = may_begin and bool(one.accepted)
         if any(one.due for one in offers):
             yield self._aside(state, Act(Kind.LOOK), Beside.TURN, 0.0)
@@ -213,29 +215,24 @@ class Product:
             seconds = min(one.due_in for one in offers)
             yield self._aside(state, Act(Kind.WAIT), Beside.PASS, seconds)
 
-    def _moves(self, index: int, number: int) -> list[Move]:
-        """What one key could do, were all faults left."""
-        found = self._known_moves.get((index, number))
+    def _moves(self, index: int, number: int, left: Left) -> list[Move]:
+        """What one key could do, with the faults that are left."""
+        found = self._known_moves.get((index, number, left))
         if found is None:
-            offers, key = self.lanes[index].offers[number], self.keys[index]
-            found = self._known_moves[index, number] = [
-                Move(
-                    own if own.place is None else own._replace(place=(key, own.place[1])),
-                    own,
-                    tuple(self._places[name] for name in costs_of(own, own.place in offers.accepted)),
-                    _OF_FATE.get(own.fate) or _OF_KIND.get(own.kind),
-                )
-                for own in offers.acts
-            ]
+            found = self._known_moves[index, number, left] = []
+            lane, key = self.lanes[index], self.keys[index]
+            for own in lane.offers[number].acts:
+                costs = costs_of(own, own.place in lane.offers[number].accepted)
+                then = tuple(n - (name in costs) for name, n in zip(self._faults, left, strict=True))
+                if min(then, default=0) >= 0:
+                    act = own if own.place is None else own._replace(place=(key, own.place[1]))
+                    what = _OF_FATE.get(own.fate) or _OF_KIND.get(own.kind)
+                    found.append(Move(act, own, what, then, lane.matters(then)))
         return found
 
-    def _taken(self, state: State, index: int, move: Move) -> tuple[Act, State, Finding | None]:
-        numbers, left = state
-        if move.costs:
-            left = tuple(n - (place in move.costs) for place, n in enumerate(left))
-        lane, what = self.lanes[index], move.beside
-        matters = lane.matters(left)
-        own = lane.take(numbers[index], move.own, matters)
+    def _taken(self, numbers: tuple[int, ...], index: int, move: Move) -> tuple[Act, State, Finding | None]:
+        what, matters = move.beside, move.matters
+        own = self.lanes[index].take(numbers[index], move.own, matters)
         after, finding = list(numbers), own.finding
         for at, number in enumerate(numbers):
             if at == index:
@@ -247,7 +244,7 @@ class Product:
             found = other.beside(number, None if idle else what, matters)
             after[at] = found.number
             finding = finding or found.finding
-        return move.act, State(tuple(after), left), finding
+        return move.act, State(tuple(after), move.left), finding
 
     def _aside(self, state: State, act: Act, what: Beside, seconds: float) -> tuple[Act, State, Finding | None]:
         matters = self.lanes[0].matters(state.left)

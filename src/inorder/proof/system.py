@@ -95,12 +95,14 @@ class Member:
         self.batches = Batches(
             system.planner, system.effect(self.recorder), system.codec, self.store, number + 1, system.clock
         )
+        self.incarnation = -1
         self.forget(0)
 
     def forget(self, incarnation: int) -> None:
         """Begin with an empty memory."""
-        self.incarnation = incarnation
-        self.name = self.recorder.worker = f"worker {self.number + 1}" + (f".{incarnation}" if incarnation else "")
+        if incarnation != self.incarnation:
+            self.incarnation = incarnation
+            self.name = self.recorder.worker = f"worker {self.number + 1}" + (f".{incarnation}" if incarnation else "")
         self.positions: dict[Partition, int] = {}
         self.job = Job()
         """Received, and not decided."""

@@ -19,6 +19,7 @@ from inorder.proof.recorder import Scripted
 from inorder.proof.scope import COSTS, Act, Fate, Kind, Place, Scope, costs_of
 from inorder.proof.system import Member, Message, System, rules_of
 from inorder.proof.trace import Op, Step, Via
+from inorder.worker.assemble import planner_for
 from inorder.worker.timers import Timers
 
 _FAULTS = {Kind.REPLAY: "replays", Kind.DRAIN: "replays", Kind.WAKE: "zombies", Kind.AGAIN: "redelivery"}
@@ -123,6 +124,9 @@ class World:
         self.stalled = False
         """Whether a worker stands still with an event in its hands."""
         self._muted = True
+        if planner is None:
+            planner = planner_for(declared)
+            planner.explain = lambda error: None  # nobody reads the letters of a search, and there are thousands
         self.system = System(declared, store, self._see, weather=self.weather, planner=planner, text=text)
         (self.partition,) = self.system.partitions
         self.left = {name: getattr(scope, name) for name in Scope.__struct_fields__[2:-1]}
