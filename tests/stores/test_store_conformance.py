@@ -68,6 +68,13 @@ def test_a_revision_that_was_written_since_is_refused(place: Place) -> None:
     assert versions(store) == {"a": 1, "b": 2, "c": 1}
 
 
+def test_an_entity_may_have_nothing_but_what_it_waits_for(place: Place) -> None:
+    store = place.open()
+    write(store, [row("a", 0, 0, recent=b"", state=None, waits=True)])
+    found = store.load(["a"])["a"]
+    assert (found.version, found.stored_state, found.ranges.pairs(), list(found.recent)) == (0, None, [], [])
+
+
 def test_an_entity_that_is_there_is_not_inserted_again(place: Place) -> None:
     store = place.open()
     write(store, [row("a", 0)])

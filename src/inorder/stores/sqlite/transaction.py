@@ -142,9 +142,10 @@ class SqliteTransaction(LetterWrites):
 
         They go as JSON, which holds no bytes: those go beside it, end to end, and each row says where its own begin.
         """
-        parts: list[bytes] = []
+        # SQLite takes a piece of no bytes at all for NULL: there is always one, which is nobody's.
+        parts: list[bytes] = [b"\0"]
         described: list[tuple[Any, ...]] = []
-        at = 1
+        at = 2
         for key, expected, version, ranges, recent, state, waits in map(_columns, rows):
             parts += (ranges, recent, state or b"")
             then = at + len(ranges)
