@@ -328,7 +328,7 @@ MUTANTS = [
     Mutant("S14", "a replay that does not ask the guard", Parts(rules=ReplaysBlindly)),
     Mutant("S15", "a replay that puts old versions over new ones", Parts(rules=ReplaysOld)),
     Mutant(
-        "S16", "what fails while it is drained does not park its key", Parts(planner=FlowsAfterDraining), first_seed=150
+        "S16", "what fails while it is drained does not park its key", Parts(planner=FlowsAfterDraining), first_seed=250
     ),
     Mutant("S17", "duplicates are known by their last ids alone", Parts(guard=Expiring)),
     Mutant("S18", "an effect outside of the transaction", Parts(effect=Escapes)),

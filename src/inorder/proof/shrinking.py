@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count, groupby
+from itertools import count, groupby, product
 
 import msgspec
 
-from inorder.proof.course import RIVAL, Act, Course, Do
+from inorder.proof.course import RIVAL, Act, Course, Do, Failing
 
 MANY_TURNS = 3
+MANY_ACTS = 30
+"""What is longer once nothing can be left out is looked for in another way."""
+DEEPEST_BELOW = 3
 
 Fails = Callable[[Course], bool]
 
@@ -33,7 +36,9 @@ class Shrunk(msgspec.Struct):
 def shrink(course: Course, fails: Fails, seconds: float = 10.0) -> Shrunk:
     """Leave out, simplify, and search anew from the smallest, for about so long. `course` must fail."""
     search = _Search(fails, time.monotonic() + seconds)
-    before = None
+    before, whole, course = None, course, search.without(course)
+    if len(course.acts) > MANY_ACTS:
+        course = search.from_below(whole) or course
     while before != course and not search.over:
         before = course
         course = search.without(course)
@@ -79,6 +84,27 @@ class _Search:
             if self.accepts(smaller):
                 course = smaller
         return course
+
+    def from_below(self, course: Course) -> Course | None:
+        """The shortest course of the simplest acts of the same kinds: one key, a few versions, the first workers."""
+        kinds = {(act.do, act.what): act for act in course.acts}
+        acts = [Act(Do.SEND, 0, "k0", version) for version in (1, 2)]
+        for (do, what), act in kinds.items():
+            if do is Do.SEND and what:
+                acts.append(Act(do, 0, "k0", 1, what))
+            elif do is not Do.SEND:
+                heir = 1 if do in {Do.MOVE, Do.SEIZE} and course.workers > 1 else 0
+                acts.append(Act(do, act.n if do is Do.PASS else heir, "", 2 if do is Do.STALL else 0))
+        hows = dict.fromkeys(one.how for one in course.failing)
+        failings = [(), *((Failing("k0", 1, how),) for how in hows)]
+        for length in range(1, DEEPEST_BELOW + 1):
+            for failing, chosen in product(failings, sequences(acts, length)):
+                found = msgspec.structs.replace(course, partitions=1, acts=chosen, failing=failing)
+                if self.over:
+                    return None
+                if found.events and self.accepts(found):
+                    return found
+        return None
 
     def deepen(self, course: Course) -> tuple[Course, bool]:
         """Every course of the same acts, shortest first, as far as time allows."""
@@ -130,12 +156,16 @@ def _simpler(course: Course) -> Iterator[Course]:
         yield from _renumbered(course, key)
         yield from _renamed(course, key)
     yield from _at_once(course)
+    longest = max((act.n for act in course.acts if act.do is Do.PASS), default=0)
     for at, act in enumerate(course.acts):
         before, after = course.acts[:at], course.acts[at + 1 :]
         if act.n and act.do is not Do.PASS:
             yield change(course, acts=(*before, act._replace(n=0), *after))
         if act.do is Do.STALL and act.version > 1:
             yield change(course, acts=(*before, act._replace(version=act.version - 1), *after))
+        if act.do is Do.PASS and act.n < longest:
+            # All waits alike: the fewer kinds of acts there are, the fewer shorter courses.
+            yield change(course, acts=(*before, act._replace(n=longest), *after))
         if act.what == RIVAL:
             yield change(course, acts=(*before, act._replace(what=""), *after))
         if at and _out_of_order(course.acts[at - 1], act):
