@@ -118,7 +118,7 @@ def test_an_event_follows_another_one_into_the_same_call(
 ) -> None:
     planner = Planner(Guard(order), Retry(), Limits(), True, lambda error: ErrorClass.TRANSIENT)
     entity = Entity("a", waiting=Waiting(Wait.GAP, 1, 0.0) if waits else None)
-    assert planner.follows(entity, event(1), event(version)) is follows
+    assert planner.follows(entity, 1, event(version)) is follows
 
 
 def test_what_cannot_be_read_needs_room_for_its_letter() -> None:

@@ -1,4 +1,10 @@
-"""Lanes: one serial queue for each key. Many lanes run at once; one lane never runs two events."""
+"""Lanes: one serial queue for each key. Many lanes run at once; one lane never runs two events.
+
+Lanes start in the order in which they became ready, but for long ones. A lane is long when it has more queued than its
+share, that of one of the places in which lanes run: however fast the others are through, all will have to wait for it
+in the end. So it goes first when its event is over. Of two starts at most one is given to a long lane while others
+wait: none starves.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +15,18 @@ from inorder.core.event import Event
 
 
 class Lanes:
-    """The queued events of a worker, by key. Which lane starts next is first come, first served."""
+    """The queued events of a worker, by key. `at_once`: how many lanes will run; 0: no lane is long."""
 
-    __slots__ = ("_busy", "_queues", "_ready", "queued")
+    __slots__ = ("_at_once", "_busy", "_long", "_queues", "_ready", "_was_long", "queued")
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 0) -> None:
+        self._at_once = at_once
         self._queues: dict[str, deque[Event]] = {}
         self._ready: deque[str] = deque()
+        self._long: deque[str] = deque()
+        """Ready too, and to go before the others."""
+        self._was_long = False
+        """Whether a long lane has just been started."""
         self._busy: set[str] = set()
         self.queued = 0
 
@@ -30,34 +41,42 @@ class Lanes:
 
     def add(self, event: Event) -> None:
         """Queue an event behind the others of its key."""
-        queue = self._queues.get(event.key)
+        key = event.key
+        queue = self._queues.get(key)
         if queue is None:
-            self._queues[event.key] = queue = deque()
-            if event.key not in self._busy:
-                self._ready.append(event.key)
+            self._queues[key] = queue = deque()
+            if key not in self._busy:
+                self._ready.append(key)
         queue.append(event)
         self.queued += 1
 
     def start(self, most: int = 1) -> list[Event]:
         """Up to `most` consecutive events of the next idle lane, which is busy from now on; [] if there is none."""
-        if not self._ready:
+        if self._long and not (self._was_long and self._ready):
+            key = self._long.popleft()
+            self._was_long = True
+        elif self._ready:
+            key = self._ready.popleft()
+            self._was_long = False
+        else:
             return []
-        key = self._ready.popleft()
         self._busy.add(key)
         queue = self._queues[key]
         if len(queue) <= most:
             events = list(queue)
             del self._queues[key]
         else:
-            events = [queue.popleft() for _ in range(most)]
+            events = [queue.popleft() for _ in range(most)] if most > 1 else [queue.popleft()]
         self.queued -= len(events)
         return events
 
     def finish(self, key: str) -> None:
         """The running event of a lane is over: the lane may start again."""
         self._busy.discard(key)
-        if key in self._queues:
-            self._ready.append(key)
+        queue = self._queues.get(key)
+        if queue is not None:
+            long = len(queue) * self._at_once > self.queued
+            (self._long if long else self._ready).append(key)
 
     def put_back(self, key: str, events: Sequence[Event]) -> None:
         """Events that were started are to be started again, before all others of their lane, which is idle now."""
@@ -82,5 +101,6 @@ class Lanes:
                 if not self._queues[key]:
                     del self._queues[key]
         self._ready = deque(key for key in self._ready if key in self._queues)
+        self._long = deque(key for key in self._long if key in self._queues)
         self.queued -= len(dropped)
         return dropped

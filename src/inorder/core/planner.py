@@ -229,6 +229,15 @@ class Planner:
 
     def applied(self, entity: Entity, event: Event, changes: Changes) -> None:
         """`event` took effect."""
+        if self._strict and entity.waiting is None and event.receiver is None:
+            entity.version = event.version
+            entity.recent.append(event.fingerprint)
+            entity.applied.append(event)
+            changes.entities[entity.key] = entity
+            if changes.witness is not None:
+                changes.witness(event, Outcome.APPLIED)
+            changes.delivered(Outcome.APPLIED)
+            return
         self.guard.advance(entity, event.version, event.fingerprint)
         entity.applied.append(event)
         changes.entities[entity.key] = entity
@@ -298,13 +307,13 @@ class Planner:
         changes.entities[entity.key] = entity
         changes.hold(event, Outcome.PARKED if waiting.why in _STOPPED else Outcome.HELD)
 
-    def follows(self, entity: Entity, last: Event, event: Event) -> bool:
-        """Whether `event` will be let through once `last`, which is, has taken effect."""
+    def follows(self, entity: Entity, last: int, event: Event) -> bool:
+        """Whether `event` will be let through once `last`, a version that is, has taken effect."""
         if entity.waiting is not None:
             return False
         if self._strict:
-            return event.version == last.version + 1
-        return event.version > last.version and self.guard.decide(entity, event) is Decision.APPLY
+            return event.version == last + 1
+        return event.version > last and self.guard.decide(entity, event) is Decision.APPLY
 
     def wake(self, entity: Entity, changes: Changes, now: float) -> bool:
         """The time an entity waited for has come. Returns whether its held events are to be decided again."""

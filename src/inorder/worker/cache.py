@@ -50,6 +50,13 @@ class Cache:
             found[key] = entity
         return found, missing
 
+    def get(self, key: str) -> Entity | None:
+        """One entity, if it is known."""
+        entity = self._young.get(key)
+        if entity is None and (entity := self._old.pop(key, None)) is not None:
+            self.keep(entity)
+        return entity
+
     def keep(self, entity: Entity) -> None:
         """Keep an entity that was read, or used again."""
         self._young[entity.key] = entity

@@ -1,4 +1,8 @@
-"""Calls of a handler without `tx`: coroutines on the loop, sync functions in threads. Knows nothing of order."""
+"""Calls of a handler without `tx`: coroutines on the loop, sync functions in threads. Knows nothing of order.
+
+A coroutine is run by a slot, a task that calls the handler again and again for as long as there is something to do: a
+task for each event would cost more than all the rest. Each call has a context of its own, as in a task of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ import inspect
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
 from functools import partial
+from types import coroutine
 from typing import Any
 
 from inorder.context import Context
@@ -16,7 +22,10 @@ from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition
 from inorder.declaration import Declaration
 from inorder.errors import HandlerTimeout
-from inorder.worker.pool import Pool
+from inorder.worker.pool import Left, Pool
+
+QUICK_CALLS = 16
+"""So many calls of one slot may end without having waited for anything, before all others have a turn."""
 
 
 class Run:
@@ -29,7 +38,14 @@ class Run:
     __slots__ = ("attempt", "entity", "epoch", "error", "events", "fence", "partition", "since", "task", "thread")
 
     def __init__(
-        self, entity: Entity, events: list[Event], epoch: int, attempt: int, partition: Partition, fence: int
+        self,
+        entity: Entity,
+        events: list[Event],
+        epoch: int,
+        attempt: int,
+        partition: Partition,
+        fence: int,
+        since: float,
     ) -> None:
         self.entity = entity
         self.events = events
@@ -37,30 +53,44 @@ class Run:
         self.attempt = attempt
         self.partition = partition
         self.fence = fence
-        self.since = time.monotonic()
-        self.task: asyncio.Task[Any] | None = None
+        self.since = since
+        self.task: asyncio.Task[None] | None = None
         self.thread: threading.Thread | None = None
         self.error: BaseException | None = None
 
 
 class Calls:
-    """The calls that are running. `returned` is told, on the loop, of those that ended, several at once."""
+    """The calls that are running, `most` of them at once.
+
+    `begin` says what to call next, None if nothing; `over` is told of a call that has ended; `failed`, of an error in
+    either. All are called on the loop.
+    """
 
     def __init__(
         self,
         declared: Declaration,
         most: int,
         loop: asyncio.AbstractEventLoop,
-        returned: Callable[[list[Run]], None],
+        begin: Callable[[], Run | None],
+        over: Callable[[Run], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._declared = declared
+        self._function = declared.function
+        self._bare = declared.batch == 1 and not declared.wants_context
+        """Whether the handler takes the payload of one event, and nothing else."""
+        self._most = most
         self._loop = loop
-        self._returned = returned
+        self._begin = begin
+        self._over = over
+        self._failed = failed
         self._runs: set[Run] = set()
+        self._slots: set[asyncio.Task[None]] = set()
         self._pool = None if declared.is_async else Pool(most)
-        self._over: deque[Run] = deque()
-        self._looked_at = time.monotonic()
+        self._ended: deque[Run] = deque()
+        """Calls that have ended, and of which `over` does not know yet."""
         self._told = False
+        self._looked_at = time.monotonic()
         self.barred: dict[tuple[str, int], Exception] = {}
         """Events that fail with this error, without being tried: held ones that can no longer be decoded."""
 
@@ -81,21 +111,15 @@ class Calls:
         """How many events of a key are running that came back from the store."""
         return sum(event.receiver is not None for run in self._runs if run.entity.key == key for event in run.events)
 
-    def start(self, run: Run) -> None:
-        """Call the handler."""
-        self._runs.add(run)
-        declared, first = self._declared, run.events[0]
-        if self.bars(first):
-            run.error = self.barred.pop((first.key, first.version))
-            self._end(run)
-            return
-        argument = [event.payload for event in run.events] if declared.batch > 1 else first.payload
-        extra = {"context": self._context(run)} if declared.wants_context else {}
-        if self._pool is None:
-            run.task = self._loop.create_task(declared.function(argument, **extra))
-            run.task.add_done_callback(partial(self._ended, run))
-        else:
-            self._pool.submit(partial(self._in_thread, run, argument, extra))
+    def fill(self) -> None:
+        """Begin as much as there is, and as may run at once."""
+        while (run := self._next()) is not None:
+            if self._pool is not None:
+                self._pool.submit(partial(self._in_thread, run))
+                continue
+            run.task = slot = self._loop.create_task(self._slot(run))
+            self._slots.add(slot)
+            slot.add_done_callback(self._slot_ended)
 
     def late(self, limit_s: float) -> list[Run]:
         """Give up on the calls that have been running for longer than `limit_s`, and return them."""
@@ -105,13 +129,10 @@ class Calls:
             # The process was stopped, or a handler kept the loop from the others: they are not to blame.
             for run in self._runs:
                 run.since += away_s
-        late = [run for run in self._runs if run.since < now - limit_s and run not in self._over]
+        late = [run for run in self._runs if run.since < now - limit_s and run not in self._ended]
         for run in late:
             self._runs.discard(run)
-            if run.task is not None:
-                run.task.cancel()
-            elif run.thread is not None and self._pool is not None:
-                self._pool.leave(run.thread)
+            self._leave(run)
         return late
 
     def current(self) -> Event | None:
@@ -122,49 +143,120 @@ class Calls:
     def close(self) -> None:
         """Let the threads end, and those calls that still run."""
         for run in list(self._runs):
-            if run.task is not None:
-                run.task.cancel()
-            elif run.thread is not None and self._pool is not None:
-                self._pool.leave(run.thread)
+            self._leave(run)
         if self._pool is not None:
             self._pool.close()
 
-    def _in_thread(self, run: Run, argument: Any, extra: dict[str, Any]) -> None:
+    def _leave(self, run: Run) -> None:
+        """Do without a call: its slot or its thread is to end."""
+        if run.task is not None:
+            run.task.cancel()
+        elif run.thread is not None and self._pool is not None:
+            self._pool.leave(run.thread)
+
+    def _next(self) -> Run | None:
+        while len(self._runs) < self._most and (run := self._begin()) is not None:
+            self._runs.add(run)
+            if not self.barred or not self.bars(run.events[0]):
+                return run
+            first = run.events[0]
+            run.error = self.barred.pop((first.key, first.version))
+            self._ended.append(run)
+            self._tell_soon(self._loop.call_soon)
+        return None
+
+    # Coroutines.
+
+    async def _slot(self, run: Run) -> None:
+        """Call the handler, again and again while there is something to do."""
+        following: Run | None = run
+        me, quick = run.task, 0
+        assert me is not None
+        while following is not None:
+            run = following
+            run.task = me
+            try:
+                call = self._call(run)
+                enter = copy_context().run
+                try:
+                    waits_for = enter(call.send, None)
+                except StopIteration:
+                    quick += 1
+                else:
+                    quick = 0
+                    await _rest(call, enter, waits_for)
+            except asyncio.CancelledError:
+                run.error = HandlerTimeout("was cancelled")
+            except (Left, GeneratorExit):
+                raise
+            except BaseException as error:
+                run.error = error
+            if run not in self._runs:
+                # It was given up on, and this slot with it.
+                return
+            self._runs.discard(run)
+            self._over(run)
+            if me.cancelling():
+                # Whoever cancelled this task has not taken it back: the next call would be hit.
+                self._loop.call_soon(self.fill)
+                return
+            if quick >= QUICK_CALLS:
+                quick = 0
+                await asyncio.sleep(0)
+            following = self._next()
+
+    def _call(self, run: Run) -> Coroutine[Any, Any, Any]:
+        if self._bare:
+            return self._function(run.events[0].payload)  # type: ignore[no-any-return]
+        argument, extra = self._arguments(run)
+        return self._function(argument, **extra)  # type: ignore[no-any-return]
+
+    def _slot_ended(self, slot: asyncio.Task[None]) -> None:
+        self._slots.discard(slot)
+        error = None if slot.cancelled() else slot.exception()
+        if error is not None and not isinstance(error, Left):
+            self._failed(error)
+
+    # Threads.
+
+    def _in_thread(self, run: Run) -> None:
         run.thread = threading.current_thread()
         run.since = time.monotonic()
         if run not in self._runs:
             return
+        argument, extra = self._arguments(run)
         try:
-            result = self._declared.function(argument, **extra)
+            result = self._function(argument, **extra)
             if inspect.isawaitable(result):
                 raise TypeError("returned an awaitable; declare the handler with async def")
         except Exception as error:
             run.error = error
-        self._over.append(run)
+        self._ended.append(run)
+        self._tell_soon(self._loop.call_soon_threadsafe)
+
+    def _tell_soon(self, call_soon: Callable[[Callable[[], None]], Any]) -> None:
+        """One call for all that have ended by the time it is made."""
         if not self._told:
             self._told = True
-            self._loop.call_soon_threadsafe(self._tell)
-
-    def _ended(self, run: Run, task: asyncio.Task[Any]) -> None:
-        run.error = HandlerTimeout("was cancelled") if task.cancelled() else task.exception()
-        self._end(run)
-
-    def _end(self, run: Run) -> None:
-        self._over.append(run)
-        if not self._told:
-            self._told = True
-            self._loop.call_soon(self._tell)
+            call_soon(self._tell)
 
     def _tell(self) -> None:
         self._told = False
-        ended: list[Run] = []
-        while self._over:
-            run = self._over.popleft()
-            if run in self._runs:
-                self._runs.discard(run)
-                ended.append(run)
-        if ended:
-            self._returned(ended)
+        try:
+            while self._ended:
+                run = self._ended.popleft()
+                if run in self._runs:
+                    self._runs.discard(run)
+                    self._over(run)
+            self.fill()
+        except Exception as error:
+            self._failed(error)
+
+    # What a handler is given.
+
+    def _arguments(self, run: Run) -> tuple[Any, dict[str, Any]]:
+        argument = [event.payload for event in run.events] if self._declared.batch > 1 else run.events[0].payload
+        return argument, {"context": self._context(run)} if self._declared.wants_context else {}
 
     def _context(self, run: Run) -> Context:
         first = run.events[0]
@@ -177,3 +269,21 @@ class Calls:
             fence=run.fence,
             partition=str(run.partition),
         )
+
+
+@coroutine
+def _rest(call: Coroutine[Any, Any, Any], enter: Callable[..., Any], waits_for: Any) -> Generator[Any, Any, None]:
+    """Go on with a call that waits, in the context that it began in."""
+    try:
+        while True:
+            error: BaseException | None = None
+            try:
+                yield waits_for
+            except GeneratorExit:
+                enter(call.close)
+                raise
+            except BaseException as thrown:
+                error = thrown
+            waits_for = enter(call.send, None) if error is None else enter(call.throw, error)
+    except StopIteration:
+        return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from inorder.core.changes import Changes
@@ -12,17 +13,24 @@ from inorder.core.event import Event, Malformed, Partition, Slice
 class Group:
     """Decisions that are committed together."""
 
-    __slots__ = ("changes", "decided", "events", "homes", "malformed")
+    __slots__ = ("changes", "events", "homes", "malformed")
 
     def __init__(self, changes: Changes) -> None:
         self.changes = changes
         self.events: list[Event] = []
         self.malformed: list[Malformed] = []
         """What was decided, so that it can be decided again should the commit be refused."""
-        self.decided: list[Slice] = []
-        """The slice of each delivery that was decided, once for each."""
         self.homes: dict[Partition, int] = {}
         """The fences that events stand under which came back from the store: those of their keys' homes."""
+
+    def slices(self) -> list[Slice]:
+        """The slice of each delivery that was decided, once for each."""
+        found = [event.slice for event in self.events if event.receiver is None]
+        return found + [one.slice for one in self.malformed]
+
+    def under(self, home: Partition, fence: int) -> None:
+        """An event of this group stands under this fence. Of two of a partition, the older is what is checked."""
+        self.homes[home] = min(fence, self.homes.get(home, fence))
 
 
 class Groups:
@@ -36,17 +44,6 @@ class Groups:
     def opened(self, unit: Unit, piece: Slice) -> None:
         """A slice has arrived, to be settled when all of its deliveries are."""
         self._open[id(piece)] = (unit, piece, unit.events)
-
-    def decided(self, event: Event) -> None:
-        """An event is decided; its delivery is settled with the next commit."""
-        self.now.events.append(event)
-        if event.receiver is None:
-            self.now.decided.append(event.slice)
-
-    def unreadable(self, found: Malformed) -> None:
-        """A delivery that no event could be read from is decided."""
-        self.now.malformed.append(found)
-        self.now.decided.append(found.slice)
 
     def take(self) -> Group:
         """The group as it is, to be committed. A new one is begun."""
@@ -64,23 +61,30 @@ class Groups:
         return None if found is None else found[0]
 
     def fences(self, group: Group) -> dict[Partition, int]:
-        """The fences that the deliveries of a group were received under."""
-        units = [self._open[at][0] for at in {id(piece) for piece in group.decided} if at in self._open]
-        return {unit.partition: unit.fence for unit in units}
+        """The fences that a group stands under: those that its deliveries were received under, and its homes.
+
+        Of two of one partition, the older: what was decided under it is to be refused.
+        """
+        found = dict(group.homes)
+        for at in set(map(id, group.slices())):
+            if at in self._open:
+                unit = self._open[at][0]
+                found[unit.partition] = min(unit.fence, found.get(unit.partition, unit.fence))
+        return found
 
     def settle(self, group: Group) -> list[Unit]:
         """A group is committed. Returns the units that are complete with it."""
         complete: list[Unit] = []
-        for piece in group.decided:
-            found = self._open.get(id(piece))
+        for at, decided in Counter(map(id, group.slices())).items():
+            found = self._open.get(at)
             if found is None:
                 continue
             unit, kept, left = found
-            if left == 1:
-                del self._open[id(piece)]
+            if left <= decided:
+                del self._open[at]
                 complete.append(unit)
             else:
-                self._open[id(piece)] = (unit, kept, left - 1)
+                self._open[at] = (unit, kept, left - decided)
         return complete
 
     def keep(self, fences: Mapping[Partition, int]) -> None:

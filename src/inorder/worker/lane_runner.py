@@ -17,6 +17,7 @@ from inorder.errors import HandlerTimeout
 from inorder.worker.job import Job
 from inorder.worker.lane_work import LaneWork
 from inorder.worker.pool import Left, throw
+from inorder.worker.turning import new_loop
 
 log = logging.getLogger("inorder.worker")
 
@@ -47,7 +48,7 @@ class LaneRunner:
 
     def _start(self) -> None:
         self._work = work = self._make()
-        self._loop = loop = asyncio.new_event_loop()
+        self._loop = loop = new_loop()
         work.begin(loop)
         work.on_settled = self._take_settled
         work.on_lapsed = self._take_lapsed

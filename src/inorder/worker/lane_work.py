@@ -67,12 +67,13 @@ class LaneWork:
         self._planner = planner
         self._codec = codec
         self._observer = observer
+        self._observed = observer.watches
         self._keeper = Keeper(store, observer)
         self._tally = tally
         self._clock = clock
         self._claims = Claims(self._keeper, tally, clock, planner.limits.handler_s) if queue else None
         self._groups = Groups(lambda: Changes(tally, witness, observer.watches))
-        self._lanes = Lanes()
+        self._lanes = Lanes(concurrency)
         self._cache = Cache(planner.limits.cache_bytes)
         self._timers = Timers()
         self._draining: dict[str, int] = {}
@@ -87,7 +88,10 @@ class LaneWork:
         self._fences: dict[Partition, int] = {}
         self._epoch = 0
         self._confirmed_at = time.monotonic()
+        self._confirming = False
         self._shared_until = 0.0
+        self._unknown: list[Event] = []
+        """Started, but for their entities, which have to be read first."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._committing = False
         self._writing: set[str] = set()
@@ -106,13 +110,13 @@ class LaneWork:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Before the loop runs."""
         self._loop = loop
-        self._calls = Calls(self.declared, self._concurrency, loop, self._returned)
+        self._calls = Calls(self.declared, self._concurrency, loop, self._next, self._over, self._failed)
 
     @property
     def busy(self) -> bool:
         """Whether anything is queued, running or not committed, or an event waits for its retry. From any thread."""
-        running = self._lanes.queued or self._calls.running or self._tasks or self._committing or self._ringing
-        return bool(running or self._groups.now.changes or self._timers.urgent or self._draining)
+        running = self._lanes.queued or self._calls.running or self._unknown or self._tasks or self._committing
+        return bool(running or self._ringing or self._groups.now.changes or self._timers.urgent or self._draining)
 
     # Taking in.
 
@@ -149,7 +153,7 @@ class LaneWork:
                 self._full[error.partition] = str(error)
                 self._aside.append(found)
             else:
-                self._groups.unreadable(found)
+                self._groups.now.malformed.append(found)
 
     def _sorted(self, job: Job) -> Iterable[Event]:
         """What came out of order in one poll need not be held in the store: its lane may as well start in order."""
@@ -174,34 +178,37 @@ class LaneWork:
 
     def go(self) -> None:
         """Start what may start, and commit what is decided."""
-        if not self._paused_s and not self._stopping and self._lanes.queued:
-            if time.monotonic() - self._confirmed_at > CONFIRM_EVERY_S:
-                self._confirmed_at = time.monotonic()
-                self._spawn(self._confirm())
-            else:
-                self._start()
-        if not self._committing and self._groups.now.changes:
-            self._committing = True
-            self._spawn(self._commit())
+        if self._lanes.queued:
+            self._calls.fill()
+        if self._groups.now.changes:
+            self._commit_soon()
 
-    def _start(self) -> None:
-        now = self._clock.now()
-        unknown: list[Event] = []
-        while self._calls.running < self._concurrency:
-            events = self._lanes.start(self.declared.batch)
-            if not events:
-                break
+    def _next(self) -> Run | None:
+        """What to call the handler with next; None: nothing, for now."""
+        lanes = self._lanes
+        if not lanes.queued or self._paused_s or self._stopping:
+            return None
+        now = time.monotonic()
+        if now - self._confirmed_at > CONFIRM_EVERY_S:
+            self._confirm_soon()
+            return None
+        while events := lanes.start(self.declared.batch):
             ours = [event for event in events if self._may_begin(event)]
             if len(ours) < len(events):
-                self._lanes.put_back(events[0].key, ours)
+                lanes.put_back(events[0].key, ours)
                 continue
-            entities, _ = self._cache.find({events[0].key})
-            if not entities:
-                unknown += events
+            entity = self._cache.get(events[0].key)
+            if entity is None:
+                if not self._unknown:
+                    self._loop.call_soon(self._load_unknown)
+                self._unknown += events
                 continue
-            self._decide(entities[events[0].key], events, now)
-        if unknown:
-            self._spawn(self._load_again(unknown))
+            run = self._decide(entity, events, now)
+            if run is not None:
+                return run
+        if self._groups.now.changes:
+            self._commit_soon()
+        return None
 
     def _may_begin(self, event: Event) -> bool:
         """Whether an event is still ours to handle. One that is not is on its way to somebody else."""
@@ -229,35 +236,53 @@ class LaneWork:
             self.on_lapsed([unit])
         return False
 
-    def _decide(self, entity: Entity, events: list[Event], now: float) -> None:
-        """Call the handler with the first of `events`, and with those that may follow it in the same call."""
+    def _decide(self, entity: Entity, events: list[Event], since: float) -> Run | None:
+        """The call with the first of `events`, and with those that may follow it in the same call. None: no call."""
         first = events[0]
+        flows = not entity.held and self._planner.follows(entity, entity.version, first)
+        if not flows and not self._admits(entity, events):
+            return None
+        if len(events) > 1:
+            count = 1
+            follows, bars = self._planner.follows, self._calls.bars
+            while (
+                count < len(events)
+                and follows(entity, events[count - 1].version, events[count])
+                and not bars(events[count])
+            ):
+                count += 1
+            self._lanes.keep_back(entity.key, events[count:])
+            events = events[:count]
+        waiting = entity.waiting
+        again = waiting is not None and waiting.version == first.version
+        attempt = 1 + (waiting.attempts if again and waiting else 0)
+        partition = first.slice.partition
+        fence = self._fences.get(partition, 0)
+        if first.receiver is not None:
+            partition, fence = self._homes.get(entity.key, (partition, fence))
+        if self._observed:
+            self._observer.started(first.slice)
+        return Run(entity, events, self._epoch, attempt, partition, fence, since)
+
+    def _admits(self, entity: Entity, events: list[Event]) -> bool:
+        """Whether the first of these may take effect. Where not, the others are put back."""
+        first, now = events[0], self._clock.now()
         try:
-            admitted = self._planner.admit(entity, first, self._groups.now.changes, now)
+            if self._planner.admit(entity, first, self._groups.now.changes, now):
+                return True
         except NoRoom as error:
             # Its lane goes on: what follows may be what makes room.
             self._full[error.partition] = str(error)
             self._aside.append(first)
-            self._lanes.put_back(entity.key, events[1:])
-            return
-        if not admitted:
+        else:
             self._note(first)
             self._look_ahead(entity, first, now)
-            self._lanes.put_back(entity.key, events[1:])
-            return
-        count = 1
-        follows, bars = self._planner.follows, self._calls.bars
-        while count < len(events) and follows(entity, events[count - 1], events[count]) and not bars(events[count]):
-            count += 1
-        waiting = entity.waiting
-        again = waiting is not None and waiting.version == first.version
-        attempt = 1 + (waiting.attempts if again and waiting else 0)
-        partition, fence = first.slice.partition, self._fences.get(first.slice.partition, 0)
-        if first.receiver is not None:
-            partition, fence = self._homes.get(entity.key, (partition, fence))
-        self._lanes.keep_back(entity.key, events[count:])
-        self._observer.started(first.slice)
-        self._calls.start(Run(entity, events[:count], self._epoch, attempt, partition, fence))
+        self._lanes.put_back(entity.key, events[1:])
+        return False
+
+    def _load_unknown(self) -> None:
+        events, self._unknown = self._unknown, []
+        self._spawn(self._load_again(events))
 
     async def _load_again(self, events: list[Event]) -> None:
         """The cache has let go of these entities while their events were queued."""
@@ -268,51 +293,51 @@ class LaneWork:
             self._lanes.put_back(key, those if epoch == self._epoch else _received(those))
         self.go()
 
-    def _returned(self, runs: list[Run]) -> None:
-        """Handlers returned or raised."""
-        for run in runs:
-            if self._over(run):
-                self._lanes.finish(run.entity.key)
-        self.go()
-
-    def _over(self, run: Run) -> bool:
-        """Note what a run came to. Returns whether its lane may go on; else its events were put back."""
-        key, now = run.entity.key, self._clock.now()
-        self._observer.called(time.monotonic() - run.since, run.error is not None)
+    def _over(self, run: Run) -> None:
+        """A handler returned or raised: what that means, and whether its lane may go on."""
+        key = run.entity.key
+        if self._observed:
+            self._observer.called(time.monotonic() - run.since, run.error is not None)
         if run.epoch != self._epoch:
             # Decided on knowledge that turned out old: the guard must look again.
             self._lanes.put_back(key, _received(run.events))
-            return False
-        rest = run.events
-        if run.error is None:
-            self._go_on()
-            for event in rest:
-                self._planner.applied(run.entity, event, self._groups.now.changes)
-                self._note(event)
+            return
+        if run.error is not None:
+            self._failed_call(run, run.error)
         else:
-            try:
-                self._planner.failed(run.entity, rest[0], run.error, self._groups.now.changes, now)
-            except Outage as outage:
-                self._lanes.put_back(key, rest)
-                self._pause(str(outage))
-                return False
-            except NoRoom as error:
-                self._full[error.partition] = str(error)
-                self._standing.append((key, rest))
-                return False
-            self._note(rest[0])
-            if len(rest) > 1:
-                self._lanes.put_back(key, rest[1:])
-        self._look_ahead(run.entity, rest[0], now)
-        return run.error is None or len(rest) == 1
+            if self._last_pause_s:
+                self._go_on()
+            changes, applied = self._groups.now.changes, self._planner.applied
+            for event in run.events:
+                applied(run.entity, event, changes)
+                self._note(event)
+            if run.entity.waiting is not None:
+                self._look_ahead(run.entity, run.events[0], self._clock.now())
+            self._lanes.finish(key)
+        self._commit_soon()
+
+    def _failed_call(self, run: Run, error: BaseException) -> None:
+        key, now, events = run.entity.key, self._clock.now(), run.events
+        try:
+            self._planner.failed(run.entity, events[0], error, self._groups.now.changes, now)
+        except Outage as outage:
+            self._lanes.put_back(key, events)
+            self._pause(str(outage))
+        except NoRoom as no_room:
+            self._full[no_room.partition] = str(no_room)
+            self._standing.append((key, events))
+        else:
+            self._note(events[0])
+            self._look_ahead(run.entity, events[0], now)
+            self._lanes.put_back(key, events[1:])
 
     def _note(self, event: Event) -> None:
         """`event` is decided; its delivery is settled with the next commit."""
-        self._groups.decided(event)
+        self._groups.now.events.append(event)
         if event.receiver is None:
             return
         if event.key in self._homes:
-            self._groups.now.homes.update([self._homes[event.key]])
+            self._groups.now.under(*self._homes[event.key])
         left = self._draining.get(event.key, 0) - 1
         if left > 0:
             self._draining[event.key] = left
@@ -330,8 +355,9 @@ class LaneWork:
         for run in late:
             log.error("key %s version %d: the handler hangs", run.entity.key, run.events[0].version)
             run.error = HandlerTimeout(f"ran for more than {limit_s:g} s")
+            self._over(run)
         if late:
-            self._returned(late)
+            self.go()
 
     # Want of room.
 
@@ -403,7 +429,7 @@ class LaneWork:
             waits = entity.waiting
             if waits is not None and waits.home is not None:
                 self._homes[key] = waits.home, self._fences[waits.home]
-                self._groups.now.homes.update([self._homes[key]])
+                self._groups.now.under(waits.home, self._fences[waits.home])
             if not self._planner.wake(entity, self._groups.now.changes, now):
                 self._homes.pop(key, None)
                 if self._claims is None and not entity.due(now) and key not in self._timers.all():
@@ -476,10 +502,16 @@ class LaneWork:
 
     # Committing.
 
+    def _commit_soon(self) -> None:
+        """What is decided by the end of this turn of the loop is committed, as soon as nothing else is."""
+        if not self._committing and self._groups.now.changes:
+            self._committing = True
+            self._spawn(self._commit())
+
     async def _commit(self) -> None:
         group = self._groups.take()
         self._writing = set(group.changes.entities)
-        fences = group.homes | self._groups.fences(group)
+        fences = self._groups.fences(group)
         waits = dict(group.changes.waits)
         renewed = self._claims.renew(self._draining, group.changes) if self._claims else {}
         rows = group.changes.rows(lambda entity: None, self._planner.guard.remembered)
@@ -541,6 +573,11 @@ class LaneWork:
             self._lanes.add(event)
         self._spawn(self._entities({event.key for event in again}))
 
+    def _confirm_soon(self) -> None:
+        if not self._confirming:
+            self._confirming = True
+            self._spawn(self._confirm())
+
     async def _confirm(self) -> None:
         fences = dict(self._fences)
         try:
@@ -549,6 +586,8 @@ class LaneWork:
             log.warning("%s; its events are left to the new owner", error)
             self._observer.fenced(len(error.partitions))
             self._decide_again(self._groups.take(), {partition: fences[partition] for partition in error.partitions})
+        finally:
+            self._confirming = False
         self._confirmed_at = time.monotonic()
         self.go()
 
@@ -609,6 +648,7 @@ class LaneWork:
     def abandon(self) -> None:
         """Nothing of this is to be written or reported any more."""
         self.on_settled, self.on_lapsed, self.on_lost, self.on_failure = (lambda _: None,) * 4
+        self._stopping = True
         self._keeper.abandon()
         self._calls.close()
 
@@ -630,10 +670,9 @@ class LaneWork:
 
     def _go_on(self) -> None:
         """A handler has returned: what it needs is there."""
-        if self._last_pause_s:
-            log.warning("goes on after a pause")
-            self._last_pause_s = 0.0
-            self._observer.paused("handler", None)
+        log.warning("goes on after a pause")
+        self._last_pause_s = 0.0
+        self._observer.paused("handler", None)
 
     def _resume(self) -> None:
         self._paused_s = 0.0
@@ -648,7 +687,10 @@ class LaneWork:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self.on_failure(error)
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        self.on_failure(error)
 
 
 def _received(events: list[Event]) -> list[Event]:
