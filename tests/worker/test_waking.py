@@ -116,7 +116,7 @@ class Stage:
         """Let the worker begin to let go of a partition."""
         partition = self._topic.partition(number)
         self._bench_group().give(None, number)
-        until("it lets go", lambda: partition not in lanes(self.working)._fences)
+        until("it lets go", lambda: partition not in lanes(self.working)._known.fences)
 
     def _bench_group(self) -> ScriptedGroup:
         return self.source.group
@@ -183,8 +183,8 @@ def test_a_refused_commit_while_keys_are_woken_does_not_wake_them_twice(
     bench.look.acquire([topic.partition(1)])
     stage.writes.open()
     until("what waits for the first is being read", lambda: stage.reads.waits)
-    until("the refusal has come", lambda: topic.partition(1) not in lanes(stage.working)._fences)
-    until("they were rung for again", lambda: lanes(stage.working)._draining.keys() == {"a", "b"})
+    until("the refusal has come", lambda: topic.partition(1) not in lanes(stage.working)._known.fences)
+    until("they were rung for again", lambda: lanes(stage.working)._waking._draining.keys() == {"a", "b"})
     stage.reads.open()
     until("both took effect", lambda: bench.count("applied") == 2)
     stage.working.stop()
@@ -252,7 +252,7 @@ def test_a_held_event_is_handled_under_the_fence_of_its_keys_home(
     until("it is handled", lambda: gate.waits)
     assert told == [(1, "topic/1", 2), (2, "topic/1", 2)]
     group.give(None, 1)
-    until("it lets go", lambda: topic.partition(1) not in lanes(working)._fences)
+    until("it lets go", lambda: topic.partition(1) not in lanes(working)._known.fences)
     polls = second.polls
     threading.Event().wait(0.1)
     assert group.owners.get(1) is second, "it keeps the partition for as long as its handler runs"

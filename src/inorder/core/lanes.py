@@ -17,10 +17,10 @@ from inorder.core.event import Event
 class Lanes:
     """The queued events of a worker, by key. `at_once`: how many lanes will run; 0: no lane is long."""
 
-    __slots__ = ("_at_once", "_busy", "_long", "_queues", "_ready", "_was_long", "queued")
+    __slots__ = ("_busy", "_long", "_queues", "_ready", "_was_long", "at_once", "queued")
 
     def __init__(self, at_once: int = 0) -> None:
-        self._at_once = at_once
+        self.at_once = at_once
         self._queues: dict[str, deque[Event]] = {}
         self._ready: deque[str] = deque()
         self._long: deque[str] = deque()
@@ -75,7 +75,7 @@ class Lanes:
         self._busy.discard(key)
         queue = self._queues.get(key)
         if queue is not None:
-            long = len(queue) * self._at_once > self.queued
+            long = len(queue) * self.at_once > self.queued
             (self._long if long else self._ready).append(key)
 
     def put_back(self, key: str, events: Sequence[Event]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, cast
 from inorder.codecs.json import JsonCodec
 from inorder.core.engine import Unit
 from inorder.core.event import Partition, Record, Slice
+from inorder.core.lanes import Lanes
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.declaration import Kind, declaration_of
 from inorder.lab.switches import Crossing, Loose, Mechanism, planner_without
@@ -29,6 +30,8 @@ from inorder.worker.lane_work import LaneWork
 
 TOPIC = "stage"
 STORE = "stage.db"
+LANES = 64
+"""Events that a member handles at once."""
 PATIENCE_S = 20.0
 """A run whose handlers have not ended after so long has failed."""
 WAKES = 10_000
@@ -85,10 +88,9 @@ class Member:
         if declared.kind is Kind.FOLD:
             self._batches = Batches(planner, FoldEffect(declared), self._codec, self._store, tally, self._clock)
         else:
-            self._lanes = LaneWork(declared, 64, planner, self._codec, self._store, tally, self._clock, None)
-            self._lanes._keeper = Direct(self._store)
-            if Mechanism.LANE in gone:
-                self._lanes._lanes = Crossing()
+            lanes = Crossing(LANES) if Mechanism.LANE in gone else Lanes(LANES)
+            keeper = Direct(self._store)
+            self._lanes = LaneWork(declared, lanes, planner, self._codec, keeper, tally, self._clock, None)
             self._lanes.begin(loop)
             self._lanes.on_failure = self._failed
 

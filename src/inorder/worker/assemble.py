@@ -11,6 +11,7 @@ import msgspec
 from inorder.codecs.json import JsonCodec
 from inorder.core.event import Event
 from inorder.core.guard import Guard
+from inorder.core.lanes import Lanes
 from inorder.core.order import Outcome
 from inorder.core.planner import Planner
 from inorder.core.retry import ErrorClass
@@ -119,16 +120,17 @@ class Assembled:
 
         runner: Runner
         if declared.kind is Kind.CALL:
+            from inorder.worker.keeper import Keeper
             from inorder.worker.lane_runner import LaneRunner
             from inorder.worker.lane_work import LaneWork
 
             runner = LaneRunner(
                 lambda: LaneWork(
                     declared,
-                    settings.concurrency,
+                    Lanes(settings.concurrency),
                     planner(),
                     codec,
-                    self._registered(declared, open_store),
+                    Keeper(self._registered(declared, open_store), observer),
                     self.tally,
                     self.clock,
                     witness,

@@ -84,7 +84,8 @@ class Calls:
         self._begin = begin
         self._over = over
         self._failed = failed
-        self._runs: set[Run] = set()
+        self.runs: set[Run] = set()
+        """Those that are running."""
         self._slots: set[asyncio.Task[None]] = set()
         self._pool = None if declared.is_async else Pool(most)
         self._ended: deque[Run] = deque()
@@ -97,11 +98,11 @@ class Calls:
     @property
     def running(self) -> int:
         """How many calls are running."""
-        return len(self._runs)
+        return len(self.runs)
 
     def of(self, partitions: set[Partition]) -> bool:
         """Whether a call is running that the owner of one of these partitions makes."""
-        return any(run.partition in partitions for run in self._runs)
+        return any(run.partition in partitions for run in self.runs)
 
     def bars(self, event: Event) -> bool:
         """Whether this event is to fail without being tried: it is the first of its call, then."""
@@ -109,7 +110,7 @@ class Calls:
 
     def coming_back(self, key: str) -> int:
         """How many events of a key are running that came back from the store."""
-        return sum(event.receiver is not None for run in self._runs if run.entity.key == key for event in run.events)
+        return sum(event.receiver is not None for run in self.runs if run.entity.key == key for event in run.events)
 
     def fill(self) -> None:
         """Begin as much as there is, and as may run at once."""
@@ -127,22 +128,22 @@ class Calls:
         away_s, self._looked_at = now - self._looked_at, now
         if away_s > limit_s / 2:
             # The process was stopped, or a handler kept the loop from the others: they are not to blame.
-            for run in self._runs:
+            for run in self.runs:
                 run.since += away_s
-        late = [run for run in self._runs if run.since < now - limit_s and run not in self._ended]
+        late = [run for run in self.runs if run.since < now - limit_s and run not in self._ended]
         for run in late:
-            self._runs.discard(run)
+            self.runs.discard(run)
             self._leave(run)
         return late
 
     def current(self) -> Event | None:
         """From another thread: the event whose handler the event loop is busy with at this moment."""
         task = asyncio.current_task(self._loop)
-        return next((run.events[0] for run in list(self._runs) if task is not None and run.task is task), None)
+        return next((run.events[0] for run in list(self.runs) if task is not None and run.task is task), None)
 
     def close(self) -> None:
         """Let the threads end, and those calls that still run."""
-        for run in list(self._runs):
+        for run in list(self.runs):
             self._leave(run)
         if self._pool is not None:
             self._pool.close()
@@ -155,8 +156,8 @@ class Calls:
             self._pool.leave(run.thread)
 
     def _next(self) -> Run | None:
-        while len(self._runs) < self._most and (run := self._begin()) is not None:
-            self._runs.add(run)
+        while len(self.runs) < self._most and (run := self._begin()) is not None:
+            self.runs.add(run)
             if not self.barred or not self.bars(run.events[0]):
                 return run
             first = run.events[0]
@@ -191,10 +192,10 @@ class Calls:
                 raise
             except BaseException as error:
                 run.error = error
-            if run not in self._runs:
+            if run not in self.runs:
                 # It was given up on, and this slot with it.
                 return
-            self._runs.discard(run)
+            self.runs.discard(run)
             self._over(run)
             if me.cancelling():
                 # Whoever cancelled this task has not taken it back: the next call would be hit.
@@ -222,7 +223,7 @@ class Calls:
     def _in_thread(self, run: Run) -> None:
         run.thread = threading.current_thread()
         run.since = time.monotonic()
-        if run not in self._runs:
+        if run not in self.runs:
             return
         argument, extra = self._arguments(run)
         try:
@@ -245,8 +246,8 @@ class Calls:
         try:
             while self._ended:
                 run = self._ended.popleft()
-                if run in self._runs:
-                    self._runs.discard(run)
+                if run in self.runs:
+                    self.runs.discard(run)
                     self._over(run)
             self.fill()
         except Exception as error:

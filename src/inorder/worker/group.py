@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from inorder.core.changes import Changes
 from inorder.core.engine import Unit
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Malformed, Partition, Slice
 
 
@@ -34,16 +35,22 @@ class Group:
 
 
 class Groups:
-    """The group that is being filled, and the units whose deliveries are not all settled."""
+    """The group that is being filled, the one that is being committed, and the units that are not all settled."""
 
     def __init__(self, new_changes: Callable[[], Changes]) -> None:
         self._new_changes = new_changes
         self._open: dict[int, tuple[Unit, Slice, int]] = {}
         self.now = Group(new_changes())
+        self.writing: Mapping[str, Entity] = {}
+        """The entities that are being committed."""
 
     def opened(self, unit: Unit, piece: Slice) -> None:
         """A slice has arrived, to be settled when all of its deliveries are."""
         self._open[id(piece)] = (unit, piece, unit.events)
+
+    def entity(self, key: str) -> Entity | None:
+        """An entity that is not, or not for certain, in the store as it is here."""
+        return self.now.changes.entities.get(key) or self.writing.get(key)
 
     def take(self) -> Group:
         """The group as it is, to be committed. A new one is begun."""

@@ -1,0 +1,133 @@
+"""Group commits of lanes: one at a time, in the store's own thread. Never decides anything."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from inorder.core.changes import Changes
+from inorder.core.engine import Unit
+from inorder.core.event import Partition
+from inorder.core.planner import Planner
+from inorder.core.waiting import Waiting
+from inorder.errors import Fenced, Mismatch
+from inorder.ports import Observer
+from inorder.worker.claims import Claims
+from inorder.worker.group import Group, Groups
+from inorder.worker.keeper import Keeper
+from inorder.worker.known import Known
+
+log = logging.getLogger("inorder.worker")
+
+CONFIRM_EVERY_S = 1.0
+"""A worker that has not heard from the store for so long asks it whether its partitions are still its own before it
+starts another handler: a process that was stopped and goes on must not repeat what its successor has done."""
+
+
+class Commits:
+    """`spawn` runs a coroutine on the loop. The other callbacks are for what a commit, or its refusal, means."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        keeper: Keeper,
+        groups: Groups,
+        known: Known,
+        claims: Claims | None,
+        observer: Observer,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
+        self._planner = planner
+        self._keeper = keeper
+        self._groups = groups
+        self._known = known
+        self._claims = claims
+        self._observer = observer
+        self._spawn = spawn
+        self._confirmed_at = time.monotonic()
+        self._confirming = False
+        self.busy = False
+        """Whether something is being written."""
+        self.count = 0
+        """How many there have been, refused ones too."""
+        self.waking: Callable[[], Iterable[str]] = tuple
+        self.through: Callable[[Mapping[str, Waiting | None], list[Unit]], None] = lambda waits, settled: None
+        self.refused: Callable[[Group, Mapping[Partition, int]], None] = lambda group, lost: None
+        self.outdated: Callable[[], None] = lambda: None
+        self.go: Callable[[], None] = lambda: None
+
+    def soon(self) -> None:
+        """Commit what is decided by the end of this turn of the loop, as soon as nothing else is being written."""
+        if not self.busy and self._groups.now.changes:
+            self.busy = True
+            self._spawn(self._commit())
+
+    def confirmed(self, now: float) -> bool:
+        """Whether the store has been heard from of late. If not, it is asked, and `go` is called then."""
+        if now - self._confirmed_at <= CONFIRM_EVERY_S:
+            return True
+        if not self._confirming:
+            self._confirming = True
+            self._spawn(self._confirm())
+        return False
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nothing is committed meanwhile."""
+        self.busy = True
+        try:
+            yield
+        finally:
+            self.busy = False
+            self.count += 1
+
+    async def _commit(self) -> None:
+        group = self._groups.take()
+        changes = group.changes
+        self._groups.writing = changes.entities
+        fences = self._groups.fences(group)
+        waits = dict(changes.waits)
+        renewed = self._claims.renew(self.waking(), changes) if self._claims else {}
+        rows = changes.rows(lambda entity: None, self._planner.guard.remembered)
+        began = time.monotonic()
+        with self.alone():
+            try:
+                await self._keeper.write(rows, changes, fences)
+            except Mismatch as error:
+                log.log(logging.INFO if self._claims is None else logging.DEBUG, "%s; decided again", error)
+                self._groups.writing = {}
+                self.outdated()
+                self._observer.outdated()
+                self.refused(group, {})
+            except Fenced as error:
+                self._groups.writing = {}
+                self._fenced(error, group, fences)
+            else:
+                self._confirmed_at = time.monotonic()
+                self._groups.writing = {}
+                if self._planner.room is not None:
+                    self._planner.room.written(changes)
+                if self._claims is not None:
+                    self._claims.confirm(renewed)
+                self._observer.committed(changes, None, self._confirmed_at - began)
+                self.through(waits, self._groups.settle(group))
+        self.go()
+
+    async def _confirm(self) -> None:
+        fences = dict(self._known.fences)
+        try:
+            await self._keeper.write([], Changes(0), fences)
+        except Fenced as error:
+            self._fenced(error, self._groups.take(), fences)
+        finally:
+            self._confirming = False
+        self._confirmed_at = time.monotonic()
+        self.go()
+
+    def _fenced(self, error: Fenced, group: Group, fences: Mapping[Partition, int]) -> None:
+        log.warning("%s; its events are left to the new owner", error)
+        self._observer.fenced(len(error.partitions))
+        self.refused(group, {partition: fences[partition] for partition in error.partitions})
