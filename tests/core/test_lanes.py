@@ -66,8 +66,8 @@ steps = st.lists(
 class Watched:
     """Lanes, beside plain queues of what each key is still to run."""
 
-    def __init__(self) -> None:
-        self.lanes = Lanes()
+    def __init__(self, at_once: int) -> None:
+        self.lanes = Lanes(at_once)
         self.queues: dict[str, deque[Event]] = {key: deque() for key in "abc"}
         self.running: dict[str, list[Event]] = {}
         self.added = 0
@@ -138,10 +138,10 @@ class Watched:
         assert not any(self.queues.values())
 
 
-@given(steps)
+@given(steps, st.integers(0, 3))
 @examples(400)
-def test_a_lane_runs_one_after_the_other_in_order_and_to_the_end(course: list[object]) -> None:
-    watched = Watched()
+def test_a_lane_runs_one_after_the_other_in_order_and_to_the_end(course: list[object], at_once: int) -> None:
+    watched = Watched(at_once)
     for step in course:
         watched.take(step)
     watched.finish()
@@ -166,3 +166,51 @@ def test_lanes_start_in_the_order_in_which_they_became_ready(keys: list[str]) ->
                 expected.append(key)
                 queues[key] -= 1
     assert turns == expected
+
+
+def rounds(lanes: Lanes, at_once: int) -> list[list[str]]:
+    """What runs together until all is through, when all handlers take the same time."""
+    found: list[list[str]] = []
+    while now := [events[0].key for _ in range(at_once) if (events := lanes.start())]:
+        found.append(now)
+        for key in now:
+            lanes.finish(key)
+    return found
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 6))
+@examples(200)
+def test_a_long_lane_is_not_what_all_wait_for_in_the_end(lengths: list[int], at_once: int) -> None:
+    """The best there is takes as long as the longest lane, or as all together keep the places busy."""
+    lanes = Lanes(at_once)
+    for number, length in enumerate(lengths):
+        for version in range(length):
+            lanes.add(event(f"key-{number}", version))
+    least = max(*lengths, -(-sum(lengths) // at_once))
+    turns = -(-len(lengths) // at_once)
+    assert len(rounds(lanes, at_once)) <= 1.5 * least + 2 * turns
+
+
+def test_the_longest_lane_goes_on_at_once_beside_many_short_ones() -> None:
+    lanes, short = Lanes(4), [f"key-{number}" for number in range(60)]
+    for key in ["long", *short]:
+        for version in range(30 if key == "long" else 1):
+            lanes.add(event(key, version))
+    assert sum("long" in now for now in rounds(lanes, 4)[:20]) == 20
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=60))
+@examples(200)
+def test_however_long_some_lanes_are_the_others_get_every_second_start(keys: list[str]) -> None:
+    """Also when most places are taken for good, and the long lanes are fed for ever."""
+    lanes = Lanes(8)
+    for number, key in enumerate(keys):
+        lanes.add(event(key, number))
+    lanes.add(event("short", 0))
+    started: list[str] = []
+    while "short" not in started:
+        (found,) = lanes.start()
+        started.append(found.key)
+        lanes.add(event(found.key, 0))
+        lanes.finish(found.key)
+    assert len(started) <= 2 * len(set(keys)) + 1

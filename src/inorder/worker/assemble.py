@@ -29,6 +29,8 @@ from inorder.worker.worker import Loop, Runner
 
 TX_EVENTS = 2_000
 """Most events in one transaction of a handler with `tx`: what it locks stays locked until all of them are through."""
+CALL_EVENTS = 1_000
+"""Most events polled at once for a handler without `tx`: while more are decoded, places for handlers would be empty."""
 
 events_log = logging.getLogger("inorder.events")
 
@@ -101,8 +103,9 @@ class Assembled:
         codec = JsonCodec(declared)
         witness = witness or witness_for(settings.worker)
         limits = declared.limits
-        if declared.kind is Kind.TX:
-            limits = msgspec.structs.replace(limits, poll_events=min(limits.poll_events, TX_EVENTS))
+        if declared.kind is not Kind.FOLD:
+            most = TX_EVENTS if declared.kind is Kind.TX else CALL_EVENTS
+            limits = msgspec.structs.replace(limits, poll_events=min(limits.poll_events, most))
 
         # Of the worker, and not of its runner: what was read of the store stays known when a hanging one is replaced.
         room = self.room = Room(limits)
