@@ -14,13 +14,22 @@ from typing import Any
 import pytest
 
 import inorder
-from tests.worker.bench import QUICK, Bench, entries, until
+from inorder.worker.lane_runner import LaneRunner
+from inorder.worker.lane_work import LaneWork
+from tests.worker.bench import QUICK, Bench, Working, entries, until
 from tests.worker.conftest import kinds
 from tests.worker.consumers import Entry
 
 OPTIONS: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name": "stream", "retry": QUICK}
 
 both = kinds("call", "async call")
+
+
+def lanes(working: Working) -> LaneWork:
+    """What runs the lanes of a worker."""
+    runner = working.parts.loop._runner
+    assert isinstance(runner, LaneRunner)
+    return runner._work
 
 
 class Lanes:
@@ -284,3 +293,31 @@ def test_what_comes_back_from_the_store_and_runs_while_a_commit_is_refused_is_co
         "a": [1, 2, 3],
         "b": [1, 2],
     }
+
+
+@both
+def test_an_entity_that_the_cache_has_let_go_of_is_not_read_while_its_handler_runs(bench: Bench) -> None:
+    """Of two copies of one entity, that of the second event would be written over what the first one did."""
+    gate = threading.Event()
+
+    def act(entry: Entry) -> None:
+        if (entry.key, entry.version) == ("slow", 1):
+            assert gate.wait(30)
+
+    async def act_async(entry: Entry) -> None:
+        while (entry.key, entry.version) == ("slow", 1) and not gate.is_set():
+            await asyncio.sleep(0.002)
+
+    function = bench.declare(act if bench.kind == "call" else act_async, limits=inorder.Limits(cache_bytes=0))
+    bench.produce(*entries("slow", 1))
+    working = bench.start(function)
+    until("it runs", lambda: ("slow", 1) in bench.entered)
+    bench.produce(*entries("other", 1))
+    until("the other is through", lambda: bench.outcomes() == {"applied": 1})
+    bench.produce(*entries("slow", 2))
+    until("the second is queued", lambda: lanes(working)._lanes.queued)
+    gate.set()
+    until("all is settled", bench.committed)
+    assert working.stop()
+    assert bench.outcomes() == {"applied": 3}
+    assert bench.effects() == {"slow": [1, 2], "other": [1]}
