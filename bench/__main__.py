@@ -20,7 +20,7 @@ from bench.results import FILE, Part, load, save
 from tests.services import KafkaCluster, Postgres
 from tests.services.processes import scratch_directory
 
-PARTS = ("fold", "tx", "call", "latency", "workers", "sweeps", "memory", "peers", "sqs")
+PARTS = ("fold", "tx", "call", "latency", "workers", "sweeps", "memory", "peers", "sqs", "proof")
 FULL_ONLY = {"sweeps", "memory"}
 ROUNDS = 5
 QUICK_ROUNDS = 3

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from inorder.declaration import declaration_of, fold
+from inorder.proof.explorer import Explored
 from inorder.proof.memory import MemoryStore
 from inorder.proof.oracle import LedgerOracle
 from inorder.proof.payloads import Case, Payloads
@@ -41,17 +42,22 @@ SCOPES = (
 )
 
 
+def search(scope: Scope, seconds: float = 300.0) -> Explored:
+    """Search one scope."""
+    declared: Any = declaration_of(listed)
+    case = next(iter(Payloads(declared).cases(scope.keys, scope.versions, 1)))
+
+    def world_of(part: Case) -> World:
+        return World(declared, part, scope, MemoryStore("listed"), LedgerOracle())
+
+    return Product(case, scope, world_of).explore(seconds)
+
+
 def main() -> None:
     """Search them, and say how long it took."""
-    declared: Any = declaration_of(listed)
     for scope in SCOPES:
-        case = next(iter(Payloads(declared).cases(scope.keys, scope.versions, 1)))
-
-        def world_of(part: Case, scope: Scope = scope) -> World:
-            return World(declared, part, scope, MemoryStore("listed"), LedgerOracle())
-
         began = time.process_time()
-        found = Product(case, scope, world_of).explore(300.0)
+        found = search(scope)
         how = "exhausted" if found.exhausted else "not exhausted"
         wrong = "nothing wrong" if found.finding is None else f"{found.finding.anomaly}: {found.finding.why}"
         print(

@@ -90,9 +90,14 @@ class Swarm(msgspec.Struct, kw_only=True):
     """What many seeds came to."""
 
     seeds: int = 0
-    events: int = 0
+    records: int = 0
+    """Records that were sent."""
     steps: int = 0
+    """Simulated events: steps of the traces. Each is something that happened to a record, a key or a worker (a record
+    was accepted, given out, took effect, was held, became a letter; an offset was committed; a worker died), was put
+    before every checker that asks about it, and goes into the trace's name."""
     seconds: float = 0.0
+    """Of processor time, for all of it: to draw the courses, play and judge them, and name the traces."""
     failed: Played | None = None
     seed: int | None = None
     """That of the first one with an anomaly."""
@@ -115,7 +120,7 @@ def swarm(
 def _one(found: Swarm, seed: int, events: int, parts: Parts) -> bool:
     played = play(drawn(seed, events), parts)
     found.seeds += 1
-    found.events += played.course.events
+    found.records += played.course.events
     found.steps += played.steps
     for at, n in played.seen.items():
         found.seen[at] = found.seen.get(at, 0) + n
@@ -137,13 +142,14 @@ def main(arguments: Sequence[str]) -> int:
     status = 0
     for events, count in ((20, seeds), (2_000, max(1, seeds // 100))):
         found = swarm(range(first, first + count), events)
-        seeds_s, records_s, steps_s = (n / found.seconds for n in (found.seeds, found.events, found.steps))
+        seeds_s, records_s, steps_s = (n / found.seconds for n in (found.seeds, found.records, found.steps))
         wrong = "nothing wrong" if found.failed is None else f"seed {found.seed}: {found.failed.findings[0].why}"
         print(
-            f"{events:>5} events a seed: {seeds_s:,.0f} seeds, {records_s:,.0f} records, {steps_s:,.0f} steps of traces"
-            f" a second of processor time; {found.seeds:,} seeds in {found.seconds:.1f} s, {wrong}"
+            f"{events:>5} records a seed: {seeds_s:,.0f} seeds, {records_s:,.0f} records, {steps_s:,.0f} simulated "
+            f"events a second of processor time; {found.seeds:,} seeds in {found.seconds:.1f} s, {wrong}"
         )
         status |= found.failed is not None
+    print("a simulated event is a step of a trace: judged by every checker that asks about it, and hashed")
     return status
 
 
