@@ -61,7 +61,7 @@ def test_a_scope_is_exhausted_and_nothing_is_wrong(scope: Scope, states: int | N
     assert found.exhausted
     assert states is None or found.states == states
     covered = {fault for fault, _ in found.covered}
-    assert covered >= {name for name, _ in scope.faults} - {"duplicates", "zombies"}
+    assert covered >= {name for name, _ in scope.faults} - {"zombies"}
     assert "zombies" not in covered, "nothing comes of what a former owner decides"
 
 

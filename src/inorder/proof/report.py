@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from inorder.core.order import Outcome
+from inorder.core.rows import Counter
 from inorder.proof.explaining import Anomalous
 from inorder.proof.proving import Proof, Replayed
 
 _WIDTH = 11
+_NEVER = {
+    Outcome.CONFLICT: "in no scope do two events claim one version",
+    Outcome.LATE: "in no scope is a version skipped",
+    Outcome.STALE: "under this order nothing is superfluous",
+    Outcome.HELD: "under this order no event waits for another",
+    Outcome.PARKED: "no key stops",
+}
+"""Outcomes that a proof may never see, and why."""
 
 
 def lines(proof: Proof, target: str = "MODULE:NAME") -> Iterator[str]:
@@ -26,6 +36,9 @@ def lines(proof: Proof, target: str = "MODULE:NAME") -> Iterator[str]:
         yield ""
     for number, (fault, outcomes) in enumerate(_covered(proof.covered).items()):
         yield _line("" if number else "covered", f"{fault}: {outcomes}")
+    if proof.verdict == "proved":
+        for number, never in enumerate(_never(proof)):
+            yield _line("" if number else "not seen", never)
     for number, note in enumerate(proof.notes):
         yield _line("" if number else "noted", note)
     for number, one_of in enumerate(proof.not_proved):
@@ -83,6 +96,19 @@ def _covered(counted: dict[str, int]) -> dict[str, str]:
         fault, _, outcome = name.partition(", ")
         found.setdefault(fault, []).append(f"{outcome} {n}")
     return {fault: ", ".join(outcomes) for fault, outcomes in found.items()}
+
+
+def _never(proof: Proof) -> Iterator[str]:
+    """What did not come of any action, and why not."""
+    faults, outcomes = zip(*(name.split(", ") for name in proof.covered), strict=True)
+    if any("zombie" in one.scope for one in proof.scopes) and "zombies" not in faults:
+        yield "zombies with any outcome: what a former owner decides is refused"
+    for outcome, why in _NEVER.items():
+        if outcome not in outcomes:
+            yield f"{outcome}: {why}"
+    strange = sorted({*Outcome, Counter.RETRIES, Counter.REPLAYED} - {*outcomes, *_NEVER})
+    if strange:
+        yield f"{', '.join(strange)}: no scope came to it"
 
 
 def _line(word: str, text: str) -> str:

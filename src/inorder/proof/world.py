@@ -22,9 +22,6 @@ from inorder.proof.trace import Op, Step, Via
 from inorder.worker.assemble import planner_for
 from inorder.worker.timers import Timers
 
-_FAULTS = {Kind.REPLAY: "replays", Kind.DRAIN: "replays", Kind.WAKE: "zombies", Kind.AGAIN: "redelivery"}
-
-
 _REPLAYED = {Via.REPLAY, Via.DRAIN}
 
 REMEMBERED_FOR = {"zombies", "failures", "replays"}
@@ -51,6 +48,17 @@ class Beside(StrEnum):
     """The partition goes to the other worker."""
     WAKE = "wake"
     """The worker that stood still goes on."""
+
+
+_FAULTS: dict[Kind | Beside, str] = {
+    Kind.DRAIN: "replays",
+    Kind.WAKE: "zombies",
+    Kind.AGAIN: "redelivery",
+    Beside.DIE: "crashes",
+    Beside.CRASH: "crashes",
+    Beside.WAKE: "zombies",
+}
+"""Under which fault the outcomes of an action are counted that is none of a scope's by itself."""
 
 
 class Offers(NamedTuple):
@@ -224,7 +232,8 @@ class World:
     def take(self, act: Act) -> None:
         """Take one action."""
         system = self.system
-        for cost in costs_of(act, act.place is not None and self._accepted(act.place)):
+        costs = costs_of(act, act.place is not None and self._accepted(act.place))
+        for cost in costs:
             self.left[cost] -= 1
         if act.kind in {Kind.DELIVER, Kind.AGAIN}:
             self._deliver(act)
@@ -242,7 +251,7 @@ class World:
             self.stalled = False
         else:
             self._operate(act)
-        self._cover(act)
+        self._cover(costs[0] if costs else _FAULTS.get(act.kind))
 
     def _deliver(self, act: Act) -> None:
         system, number = self.system, self._owner.number
@@ -289,8 +298,7 @@ class World:
         else:
             operator.forget()
 
-    def _cover(self, act: Act) -> None:
-        fault = COSTS.get(act.fate) or _FAULTS.get(act.kind)
+    def _cover(self, fault: str | None) -> None:
         for outcome in self.system.outcomes:
             self.covered.add((fault or "none", outcome))
         self.system.outcomes.clear()
@@ -330,6 +338,7 @@ class World:
                 system.assign(self.partition, number)
             elif self.system.owners.get(self.partition) is owner:
                 system.commit(number)
+        self._cover(_FAULTS.get(what))
 
     def offers(self) -> Offers:
         """What this world could do next, for a search that puts it beside others."""
@@ -404,6 +413,7 @@ class World:
         self.judge = saved.judge.copy()
         self.stalled = saved.stalled
         self.findings = []
+        system.outcomes.clear()
         system.owners.clear()
         for member, memory in zip(system.members, saved.members, strict=True):
             self._remember(member, memory)
