@@ -26,8 +26,8 @@ _PROOF = tuple(f"tests/proof/test_{name}.py" for name in ("memory_store", "claim
 _WORKER = tuple(
     f"tests/worker/test_{name}.py"
     for name in (
-        "calls", "failures", "forsaken", "gaps", "home", "order", "outages", "pitfalls", "rebalance", "room",
-        "sharing", "stopping", "waking", "zombies", "hanging",
+        "calls", "failures", "forsaken", "gaps", "home", "order", "outages", "pitfalls", "remembering", "rebalance",
+        "room", "sharing", "stopping", "waking", "zombies", "hanging",
     )
 )  # fmt: skip
 _WORKED = ("batch", "worker", "runner", "group", "cache", "claims", "timers", "lane_runner", "lane_work", "calls")
@@ -43,7 +43,7 @@ ROOMS = {
             *_PROOF,
         ),
     ),
-    "worker": Room(tuple(f"worker/{name}.py" for name in _WORKED), (*_WORKER, *_PROOF)),
+    "worker": Room(tuple(f"worker/{name}.py" for name in _WORKED), ("tests/core/test_timers.py", *_WORKER, *_PROOF)),
     "sqlite": Room(("stores/sqlite/*.sql", "stores/sqlite/migrations/*.sql"), ("-m", "not postgres", "tests/stores")),
     "postgres": Room(
         ("stores/postgres/*.sql", "stores/postgres/migrations/*.sql"), ("-m", "postgres", "tests/stores"), service=True
