@@ -59,6 +59,13 @@ def test_without_a_baseline_the_first_version_is_the_first_event() -> None:
     assert guard.decide(entity, event(1)) is Decision.DUPLICATE, "and not older than a baseline"
 
 
+@pytest.mark.parametrize("order", [Order.STRICT, Order.LATEST, Order.COMMUTATIVE])
+def test_a_version_that_comes_after_it_was_skipped_is_late(order: Order) -> None:
+    guard, entity = Guard(order), Entity("a")
+    guard.skip(entity, 1)
+    assert guard.decide(entity, event(1)) is Decision.LATE
+
+
 def test_a_lane_says_whether_it_is_busy() -> None:
     lanes = Lanes()
     lanes.add(event(1))

@@ -202,7 +202,7 @@ PLANTED = (
         ("            self._wait(entity, parked, changes)\n        elif", "            pass\n        elif"),
     ),
     _one(
-        "a late event is taken for a duplicate",
+        "a late event is taken for a conflict",
         "core",
         "core/guard.py",
         ("        if known == _SKIPPED:\n            return Decision.LATE\n", ""),
