@@ -1,0 +1,57 @@
+"""Slices give out their records one by one and in parts; a fingerprint is never that of no event."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import pytest
+
+from inorder.core.event import MAX_VERSION, Event, Malformed, Partition, Record, Slice, fingerprint, fingerprints
+
+HERE = Partition("topic", 3)
+
+
+def test_the_highest_version_is_the_largest_that_every_store_keeps() -> None:
+    assert MAX_VERSION == 9_223_372_036_854_775_807
+
+
+@pytest.mark.parametrize("ids", [["a", "b"], ["a", ""], [""], []], ids=len)
+def test_a_fingerprint_is_that_of_the_id_and_never_that_of_none(ids: list[str]) -> None:
+    assert crc32(b"") == 0
+    expected = [crc32(one.encode()) if one else 1 for one in ids]
+    assert fingerprints(ids) == expected
+    assert [fingerprint(one) for one in ids] == expected
+
+
+def plain() -> Slice:
+    return Slice.of(HERE, [Record(HERE, offset, b"k", b"%d" % offset) for offset in (4, 5, 9)])
+
+
+def translated() -> Slice:
+    """Of the broker's own messages, here pairs, and with an end that lies beyond the last of them."""
+    messages = [(4, b"4"), (5, b"5"), (9, b"9")]
+    values = [value for _, value in messages]
+    return Slice(
+        HERE, messages, values, 12, lambda found: Record(HERE, found[0], b"k", found[1]), lambda found: int(found[0])
+    )
+
+
+@pytest.mark.parametrize(("whole", "end"), [(plain(), 10), (translated(), 12)], ids=["records", "messages"])
+def test_a_slice_gives_out_records_and_parts_of_itself(whole: Slice, end: int) -> None:
+    assert (len(whole), whole.next_offset) == (3, end)
+    assert [whole.offset(place) for place in range(3)] == [4, 5, 9]
+    assert whole.record(1) == Record(HERE, 5, b"k", b"5")
+    assert whole.part(0, 3) is whole
+    first, last, middle = whole.part(0, 2), whole.part(1, 3), whole.part(1, 2)
+    assert [(list(part.values), part.next_offset) for part in (first, last, middle)] == [
+        ([b"4", b"5"], 6),
+        ([b"5", b"9"], end),
+        ([b"5"], 6),
+    ]
+    assert (last.offset(1), last.record(1).value, last.partition) == (9, b"9", HERE)
+
+
+def test_what_was_read_knows_its_delivery() -> None:
+    assert Event("k", 1, "k1", 1, None, plain(), 2).record.offset == 9
+    assert Malformed("no JSON", plain(), 0).record.offset == 4
+    assert str(HERE) == "topic/3"
