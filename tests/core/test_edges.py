@@ -66,6 +66,21 @@ def test_a_version_that_comes_after_it_was_skipped_is_late(order: Order) -> None
     assert guard.decide(entity, event(1)) is Decision.LATE
 
 
+@pytest.mark.parametrize("order", [Order.STRICT, Order.LATEST, Order.COMMUTATIVE])
+def test_the_baseline_is_the_last_version_that_is_too_old(order: Order) -> None:
+    guard = Guard(order, baseline=2)
+    assert guard.decide(Entity("a", 2), event(2)) is Decision.STALE
+    assert guard.decide(Entity("a", 2), event(3)) is Decision.APPLY
+
+
+def test_an_entity_is_due_from_its_time_on() -> None:
+    entity = Entity("a", 3)
+    assert entity.stored_version == 3
+    assert not entity.due(5.0)
+    entity.waiting = Waiting(Wait.RETRY, 4, 0.0, due_at=5.0)
+    assert [entity.due(now) for now in (4.9, 5.0, 5.1)] == [False, True, True]
+
+
 def test_a_lane_says_whether_it_is_busy() -> None:
     lanes = Lanes()
     lanes.add(event(1))
