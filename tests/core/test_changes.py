@@ -1,4 +1,4 @@
-"""What one transaction writes, added up: counts, rows in the order of their keys, events that wait or do so no longer."""
+"""What one transaction writes, added up: counts, rows in the order of their keys, events that wait or no longer do."""
 
 from __future__ import annotations
 
