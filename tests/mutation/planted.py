@@ -107,11 +107,11 @@ PLANTED = (
     _one(
         "lanes settle before they commit",
         "worker",
-        "worker/lane_work.py",
+        "worker/commits.py",
         (
-            "        try:\n            await self._keeper.write(rows, group.changes, fences)\n",
-            "        self.on_settled(self._groups.settle(group))\n"
-            "        try:\n            await self._keeper.write(rows, group.changes, fences)\n",
+            "            try:\n                await self._keeper.write(rows, changes, fences)\n",
+            "            try:\n                self.through(waits, self._groups.settle(group))\n"
+            "                await self._keeper.write(rows, changes, fences)\n",
         ),
     ),
     _one(
@@ -136,7 +136,7 @@ PLANTED = (
         "lanes do not ask again whether an event is still theirs",
         "worker",
         "worker/lane_work.py",
-        ("if self._groups.fence(piece) != self._fences.get(piece.partition, -1):", "if False:"),
+        ("if self._groups.fence(piece) != self._known.fences.get(piece.partition, -1):", "if False:"),
     ),
     _one(
         "a partition that is revoked is not drained",
@@ -154,7 +154,7 @@ PLANTED = (
         "lanes: the time of a retry is not noted",
         "worker",
         "worker/lane_work.py",
-        ("            self._note_waits(waits)\n", ""),
+        ("        self._waking.note(waits)\n", ""),
     ),
     _one(
         "what turned out old stays in memory",

@@ -26,11 +26,14 @@ _PROOF = tuple(f"tests/proof/test_{name}.py" for name in ("memory_store", "claim
 _WORKER = tuple(
     f"tests/worker/test_{name}.py"
     for name in (
-        "calls", "failures", "forsaken", "gaps", "home", "order", "outages", "pitfalls", "remembering", "rebalance",
-        "room", "sharing", "stopping", "waking", "zombies", "hanging",
+        "calls", "known", "slots", "failures", "forsaken", "gaps", "home", "order", "outages", "pitfalls",
+        "remembering", "rebalance", "room", "sharing", "stopping", "waking", "zombies", "hanging",
     )
 )  # fmt: skip
-_WORKED = ("batch", "worker", "runner", "group", "cache", "claims", "timers", "lane_runner", "lane_work", "calls")
+_WORKED = (
+    "batch", "cache", "calls", "claims", "commits", "group", "known", "lane_runner", "lane_work", "runner",
+    "standstill", "timers", "waking", "worker",
+)  # fmt: skip
 
 ROOMS = {
     "core": Room(

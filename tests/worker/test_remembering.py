@@ -106,16 +106,15 @@ def test_a_unit_is_settled_with_the_last_of_its_deliveries() -> None:
     two, one = piece(HERE, 0, 2), piece(THERE, 0, 1)
     groups.opened(unit(two, 7), two)
     groups.opened(unit(one, 8), one)
-    groups.decided(event(two))
-    groups.decided(event(two, 5, (0, "held")))
+    groups.now.events += [event(two), event(two, 5, (0, "held"))]
     first = groups.take()
-    assert (len(first.events), len(first.decided)) == (2, 1), "what came back from the store settles nothing"
+    assert (len(first.events), first.slices()) == (2, [two]), "what came back from the store settles nothing"
     assert groups.fences(first) == {HERE: 7}
     assert groups.settle(first) == []
-    groups.decided(event(two, 1))
-    groups.unreadable(Malformed("no JSON", one, 0))
+    groups.now.events.append(event(two, 1))
+    groups.now.malformed.append(Malformed("no JSON", one, 0))
     second = groups.take()
-    assert (len(second.events), len(second.malformed), len(second.decided)) == (1, 1, 2)
+    assert second.slices() == [two, one]
     assert groups.fences(second) == {HERE: 7, THERE: 8}
     assert groups.settle(second) == [unit(two, 7), unit(one, 8)]
     assert (groups.fence(two), groups.fences(second), groups.settle(second)) == (None, {}, [])
@@ -127,10 +126,31 @@ def test_units_of_another_ownership_are_nobodys_business() -> None:
     ours, old, theirs = piece(HERE, 0, 1), piece(HERE, 1, 1), piece(THERE, 0, 1)
     for each, fence in ((ours, 7), (old, 6), (theirs, 7)):
         groups.opened(unit(each, fence), each)
-        groups.decided(event(each))
+        groups.now.events.append(event(each))
     groups.keep({HERE: 7})
     assert [groups.fence(each) for each in (ours, old, theirs)] == [7, None, None]
     assert groups.settle(groups.take()) == [unit(ours, 7)]
+
+
+def test_of_two_fences_of_one_partition_the_older_is_checked() -> None:
+    groups = Groups(lambda: Changes(0))
+    one, other = piece(HERE, 0, 1), piece(HERE, 1, 1)
+    for each, fence in ((one, 8), (other, 7)):
+        groups.opened(unit(each, fence), each)
+    groups.now.events += [event(one), event(other)]
+    groups.now.under(THERE, 4)
+    groups.now.under(THERE, 3)
+    groups.now.under(THERE, 5)
+    groups.now.under(HERE, 9)
+    assert groups.fences(groups.take()) == {HERE: 7, THERE: 3}
+
+
+def test_an_entity_that_is_decided_or_being_committed_is_at_hand() -> None:
+    groups = Groups(lambda: Changes(0))
+    decided, written = Entity("a"), Entity("b")
+    groups.now.changes.entities["a"] = decided
+    groups.writing = {"a": Entity("a"), "b": written}
+    assert (groups.entity("a"), groups.entity("b"), groups.entity("c")) == (decided, written, None)
 
 
 def test_a_lease_lapses_once() -> None:
@@ -139,7 +159,7 @@ def test_a_lease_lapses_once() -> None:
     groups.opened(unit(one, 7), one)
     assert groups.lapse(one) == unit(one, 7)
     assert groups.lapse(one) is None
-    groups.decided(event(one))
+    groups.now.events.append(event(one))
     assert groups.settle(groups.take()) == []
 
 
