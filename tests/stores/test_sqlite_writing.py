@@ -35,6 +35,11 @@ def test_all_parts_are_written(store: SqliteStore) -> None:
     assert {entity.revision for entity in found.values()} == {2}
 
 
+def test_an_entity_with_nothing_to_tell_is_written(store: SqliteStore) -> None:
+    write(store, [row("k", 0, state=None, recent=b"", ranges=b"")])
+    assert versions(store) == {"k": 1}
+
+
 @pytest.mark.parametrize("wrong", [row("k9", 3), row("k0", 3), row("gone", 3), row("k5", 0)])
 def test_a_refusal_in_any_part_undoes_all(store: SqliteStore, wrong: EntityRow) -> None:
     write(store, [row(key, 0) for key in KEYS])
