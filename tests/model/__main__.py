@@ -1,9 +1,13 @@
-"""`python -m tests.model`: explores the protocol and holds the core against it, in scopes larger than the tests'."""
+"""`python -m tests.model`: explores the protocol and holds the core against it, in scopes larger than the tests'.
+
+With `--spin`, the protocol in Promela is checked by Spin instead: see `spin`.
+"""
 
 from __future__ import annotations
 
 import sys
 
+from tests.model import spin
 from tests.model.explore import explore
 from tests.model.lockstep import compare
 from tests.model.protocol import Protocol, Scope
@@ -45,4 +49,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(spin.main() if sys.argv[1:] == ["--spin"] else main())
