@@ -100,6 +100,12 @@ def test_a_key_of_which_nothing_waits_flows_after_its_letter() -> None:
     assert entity.waiting is None
 
 
+def test_a_key_is_not_kept_for_a_letter_whose_version_has_taken_effect() -> None:
+    entity = parked(2, last=2)
+    assert rules(Order.COMMUTATIVE).applied(entity, event(4), Changes(0), NOW) is None
+    assert entity.waiting is None
+
+
 def test_under_strict_order_a_key_waits_for_what_is_missing_after_its_letter() -> None:
     entity = parked(1, held=(3,))
     assert rules().applied(entity, event(1), Changes(0), NOW) is None
