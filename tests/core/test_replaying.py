@@ -11,6 +11,7 @@ from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order, Outcome
 from inorder.core.planner import Planner
+from inorder.core.ranges import Ranges
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
@@ -94,16 +95,77 @@ def test_a_key_that_was_parked_for_this_letter_is_kept_for_the_replay(order: Ord
     assert entity.waiting == Waiting(Wait.REPLAY, 3, NOW, until or 0.0)
 
 
-def test_a_key_of_which_nothing_waits_flows_after_its_letter() -> None:
+@pytest.mark.parametrize("order", list(Order))
+def test_a_key_of_which_nothing_waits_flows_after_its_letter(order: Order) -> None:
     entity = parked(1)
-    assert rules().applied(entity, event(1), Changes(0), NOW) is None
+    assert rules(order).applied(entity, event(1), Changes(0), NOW) is None
     assert entity.waiting is None
 
 
-def test_a_key_is_not_kept_for_a_letter_whose_version_has_taken_effect() -> None:
-    entity = parked(2, last=2)
-    assert rules(Order.COMMUTATIVE).applied(entity, event(4), Changes(0), NOW) is None
+@pytest.mark.parametrize(
+    ("order", "waiting", "last", "version"),
+    [
+        (Order.COMMUTATIVE, Waiting(Wait.PARKED, 2, NOW), 2, 4),
+        (Order.COMMUTATIVE, Waiting(Wait.PARKED, 6, NOW), 0, 4),
+        (Order.LATEST, Waiting(Wait.PARKED, 2, NOW), 0, 5),
+        (Order.LATEST, Waiting(Wait.PARKED, 9, NOW, missing=True), 0, 5),
+        (Order.LATEST, Waiting(Wait.REPLAY, 9, NOW), 0, 5),
+    ],
+    ids=["in effect", "in effect beyond a gap", "superfluous", "missing", "not parked"],
+)
+def test_a_key_is_kept_for_no_letter_that_is_over(order: Order, waiting: Waiting, last: int, version: int) -> None:
+    entity = Entity("a", last, ranges=Ranges([(6, 6)]), waiting=waiting)
+    assert rules(order).applied(entity, event(version), Changes(0), NOW) is None
     assert entity.waiting is None
+
+
+@pytest.mark.parametrize("order", list(Order))
+def test_what_took_effect_or_was_skipped_is_written_of_a_key_that_flows(order: Order) -> None:
+    for act in ("applied", "skipped"):
+        entity, changes = Entity("a"), Changes(0)
+        if act == "applied":
+            assert rules(order).applied(entity, event(1), changes, NOW) is None
+            assert [one.version for one in entity.applied] == [1]
+        else:
+            rules(order).skipped(entity, 1, changes, NOW)
+        assert (changes.entities, changes.waits, entity.waiting) == ({"a": entity}, {}, None)
+
+
+def test_a_key_that_waits_openly_is_open_to_letters_too() -> None:
+    entity = Entity("a", 1, waiting=Waiting(Wait.GAP, 2, NOW, NOW + 5), held={3: 7})
+    assert rules().judge(entity, event(2), NOW) is Verdict.APPLY
+
+
+def test_a_key_with_something_that_waits_and_nothing_to_wait_for_is_left_alone() -> None:
+    entity, changes = Entity("a", 1, held={2: 7}), Changes(0)
+    assert rules().open(entity, NOW, None) is False
+    assert rules().close(entity, changes, NOW) is None
+    rules().release(entity, changes, NOW)
+    rules().unclaim(entity, changes, NOW)
+    assert not changes
+
+
+@pytest.mark.parametrize(
+    ("waiting", "until"),
+    [
+        (Waiting(Wait.GAP, 2, 1.0, NOW + 5), None),
+        (Waiting(Wait.PARKED, 2, 1.0), None),
+        (Waiting(Wait.GAP, 2, 1.0, AT_ONCE), NOW + LEASE_S),
+        (Waiting(Wait.RETRY, 2, 1.0, NOW + 5), NOW + 5 + LEASE_S),
+    ],
+    ids=["gap", "parked", "more", "retry"],
+)
+def test_a_key_of_which_more_waits_stays_closed_until_all_of_it_is_through(
+    waiting: Waiting, until: float | None
+) -> None:
+    entity, changes = Entity("a", 1, waiting=waiting, held={3: 7}), Changes(0)
+    found = rules().close(entity, changes, NOW)
+    if until is None:
+        assert (found, entity.waiting, bool(changes)) == (None, waiting, False)
+    else:
+        assert found == (until, waiting.due_at)
+        assert entity.waiting == Waiting(Wait.REPLAY, 2, 1.0, until)
+        assert (changes.waits, changes.entities) == ({"a": entity.waiting}, {"a": entity})
 
 
 def test_under_strict_order_a_key_waits_for_what_is_missing_after_its_letter() -> None:

@@ -154,7 +154,7 @@ class Replaying:
         waiting = entity.waiting
         if waiting is None:
             return None
-        if self._parked_by_another(entity, waiting, version):
+        if self._parked_by_another(entity, waiting):
             self._wait(entity, msgspec.structs.replace(waiting, due_at=NEVER), changes)
             return None
         if not entity.held or (self._strict and entity.version + 1 not in entity.held):
@@ -164,9 +164,9 @@ class Replaying:
         self._wait(entity, Waiting(Wait.REPLAY, version, now, until, home=waiting.home), changes)
         return until
 
-    def _parked_by_another(self, entity: Entity, waiting: Waiting, version: int) -> bool:
+    def _parked_by_another(self, entity: Entity, waiting: Waiting) -> bool:
         """Under an order other than strict, a letter may be applied while another one keeps the key parked."""
-        if waiting.why is not Wait.PARKED or waiting.missing or waiting.version == version:
+        if waiting.why is not Wait.PARKED or waiting.missing:
             return False
         return waiting.version > entity.version and waiting.version not in entity.ranges
 
