@@ -143,6 +143,12 @@ def test_an_event_follows_another_one_into_the_same_call(
     assert planner.follows(entity, 1, event(version)) is follows
 
 
+def test_only_what_is_newer_and_let_through_follows() -> None:
+    planner = Planner(Guard(Order.COMMUTATIVE), Retry(), Limits(), True, lambda error: ErrorClass.TRANSIENT)
+    entity = Entity("a", ranges=Ranges([(6, 6)]))
+    assert [planner.follows(entity, 5, event(version)) for version in (4, 5, 6, 7)] == [False, False, False, True]
+
+
 def test_what_cannot_be_read_needs_room_for_its_letter() -> None:
     planner, found = strict(), Malformed("no JSON", piece(), 0)
     planner.room = Room(Limits(letters=1))

@@ -126,6 +126,9 @@ def test_what_is_over_and_waits_all_the_same_gives_up_its_place() -> None:
     one, changes = entity(4, (3,), gap(5)), Changes(0)
     assert not planner().admit(one, back(3), changes, NOW)
     assert (one.waiting, changes.waits) == (None, {"a": None})
+    one, changes = entity(4, (3,)), Changes(0)
+    assert not planner().admit(one, back(3), changes, NOW)
+    assert (one.held, changes.waits, changes.entities) == ({}, {}, {"a": one})
 
 
 def test_while_a_key_is_stopped_what_comes_is_parked_or_held_behind_it() -> None:
@@ -264,8 +267,9 @@ def test_a_key_wakes_when_its_time_has_come(
         assert changes.waits == {"a": then}
 
 
-def test_under_another_order_a_gap_is_none() -> None:
-    one = entity(1, (5,), gap(2, NOW))
+@pytest.mark.parametrize("held", [(5,), ()], ids=["with what waits", "with nothing"])
+def test_under_another_order_a_gap_is_none(held: tuple[int, ...]) -> None:
+    one = entity(1, held, gap(2, NOW))
     assert planner(Order.LATEST).wake(one, Changes(0), NOW)
     assert one.waiting == gap(2, NOW)
 

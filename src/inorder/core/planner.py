@@ -251,9 +251,9 @@ class Planner:
     def failed(self, entity: Entity, event: Event, error: BaseException, changes: Changes, now: float) -> None:
         """`event` could not take effect: it waits to be tried again, or becomes a dead letter."""
         waiting = entity.waiting
-        again = waiting is not None and waiting.attempts > 0 and waiting.version == event.version
-        attempts = waiting.attempts + 1 if again and waiting else 1
-        since = waiting.since if again and waiting else now
+        attempts, since = 1, now
+        if waiting is not None and waiting.attempts and waiting.version == event.version:
+            attempts, since = waiting.attempts + 1, waiting.since
         kind = self.classify(error)
         if kind is ErrorClass.INFRASTRUCTURE:
             raise Outage(str(error)) from error
@@ -262,7 +262,6 @@ class Planner:
         if again_later:
             self._room_to_wait(entity, event, changes)
         no_room = None if again_later else self._room_for_letter(event, changes)
-        changes.entities[entity.key] = entity
         if no_room is not None:
             why, due_at, home = f"{no_room}; after {detail}", now + NO_ROOM_S, event.slice.partition
             self._wait(entity, Waiting(Wait.RETRY, event.version, since, due_at, attempts, why, home=home), changes)
