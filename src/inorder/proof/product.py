@@ -18,8 +18,9 @@ import msgspec
 from inorder.proof.explorer import Explored, quietly, way_to
 from inorder.proof.oracle import Finding
 from inorder.proof.payloads import Case
+from inorder.proof.saving import REMEMBERED_FOR, Saved
 from inorder.proof.scope import Act, Fate, Kind, Place, Scope, costs_of
-from inorder.proof.world import REMEMBERED_FOR, Beside, Offers, Saved, World
+from inorder.proof.world import Beside, Offers, World
 
 _ASK_CLOCK_EVERY = 64
 _OF_FATE = {Fate.CRASH_BEFORE: Beside.DIE, Fate.CRASH_AFTER: Beside.CRASH, Fate.STALL: Beside.MOVE}

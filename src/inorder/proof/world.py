@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from inorder.core.entity import Entity
-from inorder.core.event import Event, Partition
+from inorder.core.event import Event
 from inorder.core.planner import Planner
-from inorder.core.ranges import Ranges
 from inorder.core.waiting import Waiting
 from inorder.declaration import Declaration
 from inorder.proof.anomalies import Anomaly, Oracle
 from inorder.proof.oracle import Finding, Judge
 from inorder.proof.recorder import Scripted
+from inorder.proof.saving import Saved, digest, memory_of, remember, worth_saving
 from inorder.proof.scope import COSTS, Act, Fate, Kind, Place, Scope, costs_of
 from inorder.proof.system import Member, Message, System, rules_of
-from inorder.proof.trace import Op, Step, Via
+from inorder.proof.trace import Op, Step
 from inorder.worker.assemble import planner_for
-from inorder.worker.timers import Timers
-
-_REPLAYED = {Via.REPLAY, Via.DRAIN}
-
-REMEMBERED_FOR = {"zombies", "failures", "replays"}
-"""Faults that make a difference for what is worth remembering of a worker's memory, as long as any are left."""
-
 
 _SAME_TIME_S = 0.01
 
@@ -72,36 +63,6 @@ class Offers(NamedTuple):
     claimed: bool
     quiet: bool
     accepted: frozenset[Place]
-
-
-class Memory(NamedTuple):
-    """What a worker had in its memory."""
-
-    incarnation: int
-    positions: dict[Partition, int]
-    fences: dict[Partition, int]
-    pending: tuple[int, int, int] | None
-    """From which offset to which, and under which fence, it has received and not decided."""
-    timers: Timers
-    cache: tuple[tuple[Any, ...], ...]
-
-
-class Saved(NamedTuple):
-    """Everything there is, to come back to."""
-
-    tables: Any
-    log: tuple[Any, ...]
-    committed: int
-    owner: int | None
-    members: tuple[Memory, ...]
-    claims: dict[str, float]
-    poisoned: frozenset[Place]
-    transient: tuple[tuple[Place, int], ...]
-    left: tuple[int, ...]
-    stalled: bool
-    time: float
-    txs: int
-    judge: Judge
 
 
 class World:
@@ -381,7 +342,7 @@ class World:
             tuple(system.log[self.partition]),
             system.committed[self.partition],
             None if owner is None else owner.number,
-            tuple(self._memory(member) for member in system.members),
+            tuple(memory_of(member) for member in system.members),
             dict(system.operator.claims),
             frozenset(self.weather.poisoned),
             tuple(self.weather.transient.items()),
@@ -391,12 +352,13 @@ class World:
             system.txs,
             self.judge,
         )
-        return self._worth_saving(saved)
+        return worth_saving(saved, self.left, system.store)
 
     def with_left(self, saved: Saved, left: tuple[int, ...]) -> Saved:
         """What was saved, with so many faults left. Before anything else happens, something is to be restored."""
         self.system.store.show(saved.tables)
-        return self._worth_saving(saved._replace(left=left))
+        names = dict(zip(self.left, left, strict=True))
+        return worth_saving(saved._replace(left=left), names, self.system.store)
 
     def restore(self, saved: Saved) -> None:
         """Be again as it was."""
@@ -416,120 +378,16 @@ class World:
         system.outcomes.clear()
         system.owners.clear()
         for member, memory in zip(system.members, saved.members, strict=True):
-            self._remember(member, memory)
+            remember(member, memory)
+            if memory.pending is not None:
+                first, end, _ = memory.pending
+                member.positions[self.partition] = first
+                self._muted = True
+                system.receive(member.number, self.partition, end - first)
+                self._muted = False
         if saved.owner is not None:
             system.owners[self.partition] = system.members[saved.owner]
 
-    def _memory(self, member: Member) -> Memory:
-        job = member.job
-        pending = None
-        if job.pieces:
-            unit, piece = job.pieces[0]
-            pending = piece.offset(0), job.pieces[-1][1].next_offset, unit.fence
-        return Memory(
-            member.incarnation,
-            dict(member.positions),
-            dict(member.fences),
-            pending,
-            member.batches.timers.copy(),
-            tuple(sorted(_kept(one) for one in member.batches.cache.all())),
-        )
-
-    def _worth_saving(self, saved: Saved) -> Saved:
-        """What was saved, without what no worker will ever miss. The store has the rows of it."""
-        left = dict(zip(self.left, saved.left, strict=True))
-        stall = bool(left["zombies"] or saved.stalled)
-        replays = left["replays"] and (left["failures"] or self.system.store.open_letters(1))
-        members: list[Memory] = []
-        for number, memory in enumerate(saved.members):
-            if number != saved.owner and not stall:
-                # It will never decide anything again, whatever it still has in its memory.
-                members.append(Memory(memory.incarnation, {}, {}, None, Timers(), ()))
-            elif memory.cache and not (stall or replays or saved.claims):
-                # Nobody else writes: what is exactly as the store has it will be read again as it is.
-                stored = self.system.store.load([one[0] for one in memory.cache])
-                others = (one for one in memory.cache if one[0] not in stored or one != _kept(stored[one[0]]))
-                members.append(memory._replace(cache=tuple(others)))
-            else:
-                members.append(memory)
-        return saved._replace(members=tuple(members))
-
-    def _remember(self, member: Member, memory: Memory) -> None:
-        member.forget(memory.incarnation)
-        member.positions = dict(memory.positions)
-        if memory.fences:
-            member.engine.assigned(dict(memory.fences))
-        if memory.pending is not None:
-            first, end, _ = memory.pending
-            member.positions[self.partition] = first
-            self._muted = True
-            self.system.receive(member.number, self.partition, end - first)
-            self._muted = False
-        member.batches.timers = memory.timers.copy()
-        for key, revision, version, ranges, recent, state, waiting, held in memory.cache:
-            entity = Entity(key, version, revision, Ranges(ranges), array("I", recent), state, waiting, dict(held))
-            member.batches.effect.loaded(entity)
-            member.batches.cache.keep(entity)
-
     def digest(self, saved: Saved) -> Hashable:
         """What tells this state from others, for all that may still happen. The store has the rows of it."""
-        system, now, history = self.system, saved.time, saved.judge.history
-        lettered = history.lettered
-        suffix = tuple(
-            (record.value, (str(self.partition), record.offset) in lettered) for record in saved.log[saved.committed :]
-        )
-        revisions = {key: entity.revision for key, entity in self._stored(saved).items()}
-        # Workers are alike but for who owns the partition.
-        order = sorted(range(len(saved.members)), key=lambda number: number != saved.owner)
-        members = tuple(
-            (
-                number == saved.owner,
-                memory.positions[self.partition] - saved.committed if number == saved.owner or memory.pending else None,
-                self._pending(saved, memory),
-                tuple(sorted((key, due_at and round(due_at - now, 3)) for key, due_at in memory.timers.all().items())),
-                tuple((one[0], one[1] == revisions.get(one[0]), *one[2:]) for one in memory.cache),
-            )
-            for number, memory in ((number, saved.members[number]) for number in order)
-        )
-        ledger = tuple(
-            (key, tuple((effect.version, effect.id, effect.via in _REPLAYED) for effect in of))
-            for key, of in sorted(history.ledger.items())
-        )
-        return (
-            system.store.digest(now),
-            suffix,
-            tuple((key, tuple(sorted(of))) for key, of in sorted(history.claimed.items())),
-            ledger,
-            members,
-            tuple((key, round(until - now, 3)) for key, until in saved.claims.items()),
-            saved.poisoned,
-            saved.transient,
-            saved.left,
-            saved.stalled,
-        )
-
-    def _pending(self, saved: Saved, memory: Memory) -> Hashable:
-        """What a worker has in its hands, and whether the partition is its own."""
-        if memory.pending is None:
-            return None
-        first, end, fence = memory.pending
-        newest = None if saved.owner is None else saved.members[saved.owner].fences.get(self.partition)
-        return tuple(record.value for record in saved.log[first:end]), fence == newest
-
-    def _stored(self, saved: Saved) -> dict[str, Entity]:
-        keys = sorted({one[0] for memory in saved.members for one in memory.cache})
-        found: dict[str, Entity] = self.system.store.load(keys) if keys else {}
-        return found
-
-
-def _kept(entity: Entity) -> tuple[Any, ...]:
-    return (
-        entity.key,
-        entity.revision,
-        entity.version,
-        tuple(entity.ranges.pairs()),
-        entity.recent.tobytes(),
-        entity.stored_state,
-        entity.waiting,
-        tuple(entity.held.items()),
-    )
+        return digest(saved, self.system.store, self.partition)
