@@ -11,11 +11,17 @@ DEV  := $(VENV)/.dev-installed
 UV   := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -b constraints.txt
 
+# Where there is a C compiler, and the headers of this Python, the hot modules can be compiled: see hatch_build.py.
+COMPILED := $(CURDIR)/build/compiled/site
+COMPILED_TESTS := tests/core tests/codecs tests/worker tests/stores tests/e2e
+CAN_COMPILE := $(shell command -v $(CC) >/dev/null && $(PYTHON) -c 'import os.path, sys, sysconfig; \
+	sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' && echo yes)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types check ops bench evidence docs pins soak clean
+.PHONY: help demo test test-compiled compiled lint format types check ops bench evidence docs pins soak clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(BASE) ## watch order go wrong, then right (ARGS="..." is passed on)
 	@$(BIN)/inorder demo $(ARGS)
@@ -23,6 +29,17 @@ demo: $(BASE) ## watch order go wrong, then right (ARGS="..." is passed on)
 test: $(DEV) ## all tests, with a real Kafka, PostgreSQL and SQS emulator (ARGS="-k name" is passed on)
 	@$(BIN)/python -m tests.services
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+
+ifdef CAN_COMPILE
+test-compiled: compiled ## the tests of what is compiled, with the compiled modules (ARGS="-k name" is passed on)
+	@$(BIN)/python -m tests.services
+	@PYTHONPATH=$(COMPILED) $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup $(COMPILED_TESTS) $(ARGS)
+else
+test-compiled:
+	@echo "no C compiler, or no headers of this Python: nothing is compiled, the sources run as they are"
+endif
+
+compiled: $(COMPILED)/.done ## build the hot modules with mypyc, into build/; needs a C compiler
 
 lint: $(DEV) ## ruff: rules and format
 	@$(BIN)/ruff check
@@ -45,9 +62,9 @@ ops: $(DEV) ## write ops/ anew: alerts and dashboard
 	@$(BIN)/python -m inorder.observe.alerts > ops/alerts.yaml
 	@$(BIN)/python -m inorder.observe.dashboard > ops/dashboard.json
 
-bench: $(DEV) ## measure, for an hour; ARGS="--quick" for minutes, ARGS="fold tx" for some parts, ARGS="--help" for more
+bench: $(if $(CAN_COMPILE),compiled,$(DEV)) ## measure, for an hour; ARGS="--quick" for minutes, ARGS="fold tx" for some parts, ARGS="--help" for more
 	@$(BIN)/python -m tests.services
-	@$(BIN)/python -m bench $(ARGS)
+	@$(if $(CAN_COMPILE),PYTHONPATH=$(COMPILED)) $(BIN)/python -m bench $(ARGS)
 
 evidence: $(DEV) ## run every experiment, with a real Kafka and an SQS emulator, and write docs/write-up.md anew
 	@$(BIN)/python -m tests.services
@@ -75,6 +92,13 @@ $(BASE): pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	@$(INSTALL) -e .
+	@touch $@
+
+$(COMPILED)/.done: $(DEV) hatch_build.py $(shell find src -name '*.py' -o -name '*.sql')
+	@rm -rf build/compiled
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(UV) build --quiet --wheel --no-build-isolation --python $(BIN)/python \
+		--out-dir build/compiled
+	@$(BIN)/python -m zipfile -e build/compiled/*.whl $(COMPILED)
 	@touch $@
 
 $(DEV): $(BASE)

@@ -13,6 +13,7 @@ import confluent_kafka
 import psycopg
 
 from bench.limits import CORES
+from inorder.core import planner
 from tests.services import kafka as kafka_service
 
 SYNCS = 30
@@ -32,6 +33,7 @@ def describe(postgres_url: str, scratch: Path) -> dict[str, str]:
         "load before": f"{os.getloadavg()[0]:.1f}",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
+        "inorder": "as Python" if str(planner.__file__).endswith(".py") else "compiled",
         "kafka": f"{kafka_service.VERSION}, one broker",
         "librdkafka": confluent_kafka.libversion()[0],
         "postgresql": found[0].split()[0] if found else "",

@@ -20,8 +20,8 @@ def circumstances(part: Part) -> str:
     cores, load = part.machine.get("cores", "?"), part.machine.get("load before", "?")
     said = (
         f"{part.date}, {cores} cores for client, database and broker together, {part.mode} run: median "
-        f"(lowest..highest) of {part.rounds}, seed {part.seed}, load before it {load}, "
-        f"one sync of the disk {part.machine.get('sync', '?')}"
+        f"(lowest..highest) of {part.rounds}, seed {part.seed}, inorder {part.machine.get('inorder', 'as Python')}, "
+        f"load before it {load}, one sync of the disk {part.machine.get('sync', '?')}"
     )
     others = limits.cores(part.samples).get("others", 0.0)
     if limits.disturbed(part.samples):

@@ -196,16 +196,14 @@ def test_what_an_array_has_behind_its_fields_is_looked_at_too() -> None:
     assert isinstance(read(LISTED, b'["a",1,"i",{"x":1,"x":2}]'), Malformed)
 
 
-class Twisted(JsonCodec):
-    """Believes the quotes of a payload that has fewer fields."""
-
-    def __init__(self, codec: JsonCodec) -> None:
-        self.__dict__ |= codec.__dict__
-        self._quotes += 2
+def twisted(codec: JsonCodec) -> JsonCodec:
+    """The same, which now believes the quotes of a payload that has fewer fields."""
+    codec._quotes += 2
+    return codec
 
 
 def test_the_shortcut_is_taken_and_the_tests_above_would_see_it_err() -> None:
     flat = codec_for(Flat)
     written_twice = json.dumps(REQUIRED)[:-1].encode() + b',"version":2}'
     assert isinstance(read(flat, written_twice), Malformed)
-    assert isinstance(read(Twisted(flat), written_twice), Event)
+    assert isinstance(read(twisted(flat), written_twice), Event)

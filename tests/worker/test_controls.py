@@ -17,6 +17,7 @@ from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.order import Outcome
 from inorder.core.planner import Planner
+from inorder.worker import assemble
 from tests.worker.bench import Bench, entries
 from tests.worker.crashing import SERVICE, Crasher, Service
 from tests.worker.test_crashing import RIGHT, Stream
@@ -43,10 +44,11 @@ def test_without_the_guard_events_take_effect_twice_and_out_of_order(bench: Benc
 
 
 def test_without_the_held_table_early_events_are_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def skip(self: Planner, entity: Entity, event: Event, changes: Changes, now: float) -> None:
-        changes.settled(event, Outcome.STALE)
+    class Skips(Planner):
+        def hold(self, entity: Entity, event: Event, changes: Changes, now: float) -> None:
+            changes.settled(event, Outcome.STALE)
 
-    monkeypatch.setattr(Planner, "hold", skip)
+    monkeypatch.setattr(assemble, "Planner", Skips)
     consume(bench)
     assert bench.effects() == {"a": [1, 2, 3], "b": [1]}
     assert bench.look.held_count() == 0

@@ -13,6 +13,7 @@ from uuid import UUID
 from zlib import crc32
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from inorder.codecs.explaining import explain, field_before, shown
 from inorder.codecs.payload import decoder, json_name
@@ -29,6 +30,7 @@ _SCALARS = (
 )
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class JsonCodec:
     """Reads the events of one declared consumer out of slices of records."""
 
@@ -104,8 +106,8 @@ class JsonCodec:
                 if type(event_id) is not str or not event_id or len(event_id) > longest or "\0" in event_id:
                     event_id = self._checked("id", event_id) if self._has_id else f"crc32:{crc32(value):08x}"
                 events.append(Event(key, version, event_id, fingerprint(event_id), payload, piece, index))
-            except _Unreadable as error:
-                malformed.append(self._malformed(str(error), piece, index))
+            except _Unreadable as refusal:
+                malformed.append(self._malformed(str(refusal), piece, index))
             except Exception as error:
                 reason = explain(error, value or b"", self._declared.payload)
                 malformed.append(self._malformed(reason, piece, index))

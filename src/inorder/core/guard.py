@@ -31,6 +31,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from mypy_extensions import mypyc_attr
+
 from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.order import Order
@@ -53,6 +55,7 @@ class Decision(Enum):
     LATE = "late"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Guard:
     """The decision for one stream: its order, and the version up to which its entities start out complete."""
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from mypy_extensions import mypyc_attr
+
 from inorder.core.event import Event
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Lanes:
     """The queued events of a worker, by key. `at_once`: how many lanes will run; 0: no lane is long."""
 

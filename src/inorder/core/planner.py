@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Protocol
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from inorder.core.changes import Changes
 from inorder.core.entity import Entity
@@ -67,6 +68,7 @@ _STOPPED = {Wait.PARKED, Wait.REPLAY}
 _VERSION = attrgetter("version")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Planner:
     """Decides events, entity by entity, and notes in `changes` what follows from each decision.
 

@@ -13,13 +13,15 @@ from zlib import crc32
 CHARACTERS = 4_000
 """Most of a traceback that is kept: its end, where the user's own code is."""
 _PACKAGE = str(Path(__file__).parent.parent) + os.sep
+_COMPILED = "inorder/"
+"""Where the frames of compiled modules say that they are."""
 VARIABLE = "INORDER_CODE_VERSION"
 
 
 def explain(error: BaseException) -> str:
     """Where in the user's code an exception comes from. The way there, through this package, is left out."""
     begin = error.__traceback__
-    while begin is not None and begin.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    while begin is not None and begin.tb_frame.f_code.co_filename.startswith((_PACKAGE, _COMPILED)):
         begin = begin.tb_next
     return "".join(traceback.format_exception(type(error), error, begin or error.__traceback__))[-CHARACTERS:]
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable
 from enum import Enum
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from inorder.codecs.payload import checker, decoder, encoder
 from inorder.core.entity import Entity
 from inorder.core.event import Event
@@ -67,6 +69,7 @@ class Finisher:
             self._loop.call_soon_threadsafe(lambda: None)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BatchEffect:
     """What effects inside a batch have in common. Events in `barred` fail with the error given, without being tried."""
 
@@ -94,6 +97,7 @@ class BatchEffect:
         self._refused.clear()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class FoldEffect(BatchEffect):
     """A fold: the state is kept in the entity, decoded, and written by the store as JSON."""
 
@@ -148,6 +152,7 @@ class FoldEffect(BatchEffect):
             self.apply(entity, event)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class TxEffect(BatchEffect):
     """A handler with `tx`."""
 
