@@ -31,7 +31,7 @@ app = App(name="make bench", help="Measure inorder against the limits of this ma
 @app.default
 def main(
     *parts: Annotated[str, Parameter(help=f"Of {', '.join(PARTS)}; all by default")],
-    quick: Annotated[bool, Parameter(negative=(), help="About 3 minutes: fewer arms, events and rounds")] = False,
+    quick: Annotated[bool, Parameter(negative=(), help="About 4 minutes: fewer arms, events and rounds")] = False,
     rounds: Annotated[int | None, Parameter(help="Runs of every arm: 5, or 3 in a quick run")] = None,
     seed: Annotated[int, Parameter(help="Of the events")] = 7,
     memory_events: Annotated[int, Parameter(help="Events of the part memory")] = 10_000_000,

@@ -13,6 +13,8 @@ import pydantic
 import pytest
 
 import inorder
+from bench.parts.proof import BROKEN as MEASURED
+from inorder.core.order import Outcome
 from inorder.declaration import declaration_of
 from inorder.proof.payloads import Payloads
 from inorder.proof.proving import Proof, prove_declared, replayed
@@ -61,11 +63,18 @@ def test_a_broken_consumer_is_found_and_explained(name: str) -> None:
     assert found.token in found.test
 
 
+def test_every_broken_consumer_is_measured_too() -> None:
+    assert {f"{file}:{name}" for file, names in MEASURED.items() for name in names} == set(BROKEN)
+
+
 @pytest.mark.usefixtures("few_scopes")
 @pytest.mark.parametrize("name", ["balance.py:balance", "profile.py:profile"])
 def test_the_good_examples_are_proved(name: str) -> None:
     proof = prove_declared(consumer_of(name, ""), seconds=100.0)
     assert proof.verdict == "proved", list(lines(proof))
+    seen = {name.split(", ")[1] for name in proof.covered}
+    unseen = "\n".join(lines(proof)).split("not seen")[1].split("NOT PROVED")[0]
+    assert all((f"{outcome}:" in unseen or f"{outcome}," in unseen) != (outcome in seen) for outcome in Outcome)
     assert all(one.exhausted for one in proof.scopes)
     assert proof.not_proved
 
