@@ -171,13 +171,14 @@ class Calls:
     async def _slot(self, run: Run) -> None:
         """Call the handler, again and again while there is something to do."""
         following: Run | None = run
+        function, bare = self._function, self._bare
         me, quick = run.task, 0
         assert me is not None
         while following is not None:
             run = following
             run.task = me
             try:
-                call = self._call(run)
+                call = function(run.events[0].payload) if bare else self._call(run)
                 enter = copy_context().run
                 try:
                     waits_for = enter(call.send, None)
@@ -207,8 +208,6 @@ class Calls:
             following = self._next()
 
     def _call(self, run: Run) -> Coroutine[Any, Any, Any]:
-        if self._bare:
-            return self._function(run.events[0].payload)  # type: ignore[no-any-return]
         argument, extra = self._arguments(run)
         return self._function(argument, **extra)  # type: ignore[no-any-return]
 

@@ -167,8 +167,9 @@ class LaneWork:
         now = time.monotonic()
         if not self._commits.confirmed(now):
             return None
-        while events := lanes.start(self.declared.batch):
-            ours = [event for event in events if self._may_begin(event)]
+        may_begin, batch = self._may_begin, self.declared.batch
+        while events := lanes.start(batch):
+            ours = list(filter(may_begin, events))
             if len(ours) < len(events):
                 lanes.put_back(events[0].key, ours)
                 continue
@@ -270,10 +271,13 @@ class LaneWork:
         else:
             if self._last_pause_s:
                 self._go_on()
-            changes, applied = self._groups.now.changes, self._planner.applied
+            group, applied = self._groups.now, self._planner.applied
             for event in run.events:
-                applied(entity, event, changes)
-                self._note(event)
+                applied(entity, event, group.changes)
+                if event.receiver is None:
+                    group.events.append(event)
+                else:
+                    self._note(event)
             if entity.waiting is not None:
                 self._look_ahead(entity, run.events[0], self._clock.now())
             self._lanes.finish(entity.key)
