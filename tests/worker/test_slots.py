@@ -20,6 +20,16 @@ from tests.worker.consumers import Entry
 
 only = kinds("async call")
 
+
+@pytest.fixture(autouse=True, params=["asyncio", "uvloop"])
+def loop_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds on both."""
+    if request.param == "asyncio":
+        monkeypatch.setattr(turning, "uvloop", None)
+    else:
+        pytest.importorskip("uvloop")
+
+
 mark: contextvars.ContextVar[int] = contextvars.ContextVar("mark", default=0)
 
 
@@ -159,7 +169,7 @@ def test_an_error_in_what_a_call_came_to_ends_the_worker(bench: Bench, monkeypat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's")
-def test_timers_of_the_loop_are_finer_than_a_millisecond() -> None:
+def test_timers_of_asyncios_loop_are_finer_than_a_millisecond() -> None:
     """Not how soon they come, which is the machine's affair, but that nobody rounds them up."""
     selector = turning.FineSelector()
     waits = [0.0]
@@ -177,8 +187,9 @@ def test_timers_of_the_loop_are_finer_than_a_millisecond() -> None:
 
 def test_the_loop_sees_what_is_ready_and_its_timers_end() -> None:
     loop = turning.new_loop()
-    if sys.platform == "linux":
-        assert isinstance(loop, asyncio.SelectorEventLoop)
+    if turning.uvloop is not None:
+        assert isinstance(loop, turning.uvloop.Loop)
+    elif sys.platform == "linux":
         assert isinstance(loop._selector, turning.FineSelector)  # type: ignore[attr-defined]
 
     async def course() -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The event loop that async handlers run on: asyncio's own, with timers as fine as the system's.
+"""The event loop that async handlers run on: uvloop's where it is installed, else asyncio's with finer timers.
 
 The selector that asyncio uses on Linux rounds each wait up to whole milliseconds: a handler that waits for 10 ms would
 wait for 11 or 12, and so would its timeouts. Where asyncio's policy makes another kind of loop, that one is used.
@@ -10,6 +10,13 @@ import asyncio
 import select
 import selectors
 import sys
+from types import ModuleType
+
+uvloop: ModuleType | None
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
 
 MOST_WATCHED = 1024
 """What `select` can watch: descriptors below this."""
@@ -18,10 +25,13 @@ MOST_WATCHED = 1024
 def new_loop() -> asyncio.AbstractEventLoop:
     """An event loop, not running yet."""
     loop = asyncio.new_event_loop()
-    if sys.platform == "linux" and type(loop) is asyncio.SelectorEventLoop:
-        loop.close()
-        return asyncio.SelectorEventLoop(FineSelector())
-    return loop
+    if type(loop) is not asyncio.SelectorEventLoop or (uvloop is None and sys.platform != "linux"):
+        return loop
+    loop.close()
+    if uvloop is not None:
+        made: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        return made
+    return asyncio.SelectorEventLoop(FineSelector())
 
 
 if sys.platform == "linux":
