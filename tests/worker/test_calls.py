@@ -321,3 +321,24 @@ def test_an_entity_that_the_cache_has_let_go_of_is_not_read_while_its_handler_ru
     assert working.stop()
     assert bench.outcomes() == {"applied": 3}
     assert bench.effects() == {"slow": [1, 2], "other": [1]}
+
+
+@both
+def test_completions_are_committed_together_and_the_last_one_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far apart commits are to be, nothing waits for the next one when nothing runs."""
+    monkeypatch.setattr("inorder.worker.commits.COMMIT_EVERY_S", 600.0)
+
+    def act(entry: Entry) -> Any:
+        return time.sleep(0.01) if bench.kind == "call" else asyncio.sleep(0.01)
+
+    bench.produce(*entries("a", *range(1, 21)))
+    working = bench.start(bench.declare(act), concurrency=1)
+    until("all is settled", bench.committed)
+    few = lanes(working)._commits.count
+    assert few < 5
+    bench.produce(*entries("a", 21))
+    until("the lone one is settled too", lambda: bench.committed() and bench.outcomes() == {"applied": 21})
+    assert lanes(working)._commits.count == few + 1
+    assert working.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -26,6 +27,10 @@ CONFIRM_EVERY_S = 1.0
 """A worker that has not heard from the store for so long asks it whether its partitions are still its own before it
 starts another handler: a process that was stopped and goes on must not repeat what its successor has done."""
 
+COMMIT_EVERY_S = 0.01
+"""Least time between the beginnings of two commits. Where the disk is fast, more of them would only take the processor
+from handlers. The first one after a while begins at once, and so does the last one when nothing runs."""
+
 
 class Commits:
     """`spawn` runs a coroutine on the loop. The other callbacks are for what a commit, or its refusal, means."""
@@ -49,10 +54,17 @@ class Commits:
         self._spawn = spawn
         self._confirmed_at = time.monotonic()
         self._confirming = False
+        self._every_s = COMMIT_EVERY_S if claims is None else 0.0
+        """A message of a queue that is settled keeps its group from all workers until it is deleted."""
+        self._began_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.loop: asyncio.AbstractEventLoop
         self.busy = False
         """Whether something is being written."""
         self.count = 0
         """How many there have been, refused ones too."""
+        self.more: Callable[[], bool] = lambda: False
+        """Whether more is about to be decided."""
         self.waking: Callable[[], Iterable[str]] = tuple
         self.through: Callable[[Mapping[str, Waiting | None], list[Unit]], None] = lambda waits, settled: None
         self.refused: Callable[[Group, Mapping[Partition, int]], None] = lambda group, lost: None
@@ -60,7 +72,24 @@ class Commits:
         self.go: Callable[[], None] = lambda: None
 
     def soon(self) -> None:
-        """Commit what is decided by the end of this turn of the loop, as soon as nothing else is being written."""
+        """Commit what is decided by the end of this turn of the loop, or when it is time for another commit."""
+        if self.busy or not self._groups.now.changes:
+            return
+        if self._timer is not None:
+            if self.more():
+                return
+            self._timer.cancel()
+            self._timer = None
+        else:
+            wait_s = self._began_at + self._every_s - time.monotonic()
+            if wait_s > 0 and self.more():
+                self._timer = self.loop.call_later(wait_s, self._due)
+                return
+        self.busy = True
+        self._spawn(self._commit())
+
+    def _due(self) -> None:
+        self._timer = None
         if not self.busy and self._groups.now.changes:
             self.busy = True
             self._spawn(self._commit())
@@ -92,7 +121,7 @@ class Commits:
         waits = dict(changes.waits)
         renewed = self._claims.renew(self.waking(), changes) if self._claims else {}
         rows = changes.rows(lambda entity: None, self._planner.guard.remembered)
-        began = time.monotonic()
+        began = self._began_at = time.monotonic()
         with self.alone():
             try:
                 await self._keeper.write(rows, changes, fences)

@@ -90,7 +90,8 @@ class LaneWork:
         self._calls = Calls(self.declared, self._lanes.at_once, loop, self._next, self._over, self._fail)
         self._known.running = self._running
         commits, waking = self._commits, self._waking
-        commits.waking, commits.go, commits.through = waking.draining, self.go, self._through
+        commits.loop, commits.go, commits.through = loop, self.go, self._through
+        commits.waking, commits.more = waking.draining, self._more
         commits.refused, commits.outdated = self._decide_again, self._outdated
         waking.loop, waking.go, waking.outrun, waking.barred = loop, self.go, self._outrun, self._calls.barred
 
@@ -343,7 +344,10 @@ class LaneWork:
                 self._refuse([one], self._clock.now())
         self.go()
 
-    # What became of a commit.
+    # Commits, and what became of them.
+
+    def _more(self) -> bool:
+        return bool(self._lanes.queued or self._calls.running)
 
     def _through(self, waits: Mapping[str, Waiting | None], settled: list[Unit]) -> None:
         self._standstill.tried()
