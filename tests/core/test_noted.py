@@ -83,6 +83,14 @@ def test_a_key_that_is_parked_says_nothing_of_how_far_its_events_strayed() -> No
     assert decided([4, 3], entity=entity).distances == {}
 
 
+def test_one_key_that_is_stopped_keeps_nothing_of_another_from_being_counted() -> None:
+    changes = Changes(0, observed=True)
+    stopped = Entity("b", waiting=Waiting(Wait.PARKED, 1, 0.0))
+    batch = [event(2, "b"), event(2), event(1)]
+    planner().decide({"a": Entity("a"), "b": stopped}, batch, Failing(), changes, 0.0)
+    assert changes.distances == {1: 1}
+
+
 def test_a_key_with_a_gap_counts_what_comes_while_it_waits() -> None:
     entity = Entity("a", version=1, held={4: 1}, waiting=Waiting(Wait.GAP, 2, 0.0, due_at=9.0))
     assert decided([3, 1], entity=entity).distances == {1: 1, -1: 1}

@@ -115,6 +115,20 @@ def test_two_deliveries_of_one_early_version_are_one_event_or_exclude_each_other
     assert other.letters[0].detail == "version 4 was claimed before by another event id than 'b4'"
 
 
+def test_the_copy_of_the_last_version_goes_before_the_next_one_under_strict_order_alone() -> None:
+    changes = Changes(0)
+    assert not planner().admit(entity(2, (2,), gap(3)), event(3), changes, NOW)
+    assert planner().admit(entity(2, (2, 3), gap(3)), back(3), changes, NOW), "it is what the store said is next"
+    assert planner(Order.LATEST).admit(entity(2, (2,), gap(3)), event(3), changes, NOW)
+    assert planner().admit(entity(2, (5,), gap(3)), event(3), changes, NOW)
+
+
+def test_what_waits_already_is_not_held_twice() -> None:
+    one, changes = entity(1, (4,), gap(2)), Changes(0)
+    planner().hold(one, event(4), changes, NOW)
+    assert (changes.held, counts(changes)) == ({}, {"received": 1, "duplicate": 1})
+
+
 def test_what_is_over_and_waits_all_the_same_gives_up_its_place() -> None:
     one, changes = entity(4, (3, 6), gap(5)), Changes(0)
     one.recent.extend([event(3).fingerprint, event(4).fingerprint])
