@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from inorder.core.event import Partition
-from inorder.core.rows import Reason
+from inorder.core.rows import Letter, Reason
 from inorder.core.waiting import Wait, Waiting
 from inorder.stores import letter_reading, reading
 from inorder.stores.letter_rows import AuditRow, PlanLetter, PlanRow
@@ -50,6 +51,8 @@ def fill(store: Any, salt: int, closed: int = 1) -> Any:
         letter(6, "no JSON", key=None, version=None, event_id=None, reason=Reason.MALFORMED, first_at=9.5, last_at=9.5),
         letter(7, "ValueError: e", key="y", first_at=0.5, last_at=0.75),
     ]
+    if salt:
+        letters.append(letter(8, key="c"))
     early = [held("a", 9), held("a", 4 + salt), held("c", 2), held("d", 2), held("d", 3), held("d", 7), held("f", 5)]
     what = changes(tally, early, letters=letters, waits=WAITS, counts={"received": 5 + salt, "applied": 2})
     rows = [row(key, 0, salt + 1, state=b"%d" % salt, waits=key in WAITS) for key in reversed("abcdefgh")]
@@ -142,10 +145,10 @@ def test_nothing_of_one_stream_is_told_of_another_nor_changed_with_it(place: Pla
     letters += [each.id for each in other.letters()]
     assert everything(one, letters[:7], plans[:2]) == before
     assert everything(nobody, letters[:7], plans[:2]) == empty
-    assert [one.letter(number) for number in letters[7:]] == [None] * 7
+    assert [one.letter(number) for number in letters[7:]] == [None] * 8
     assert [one.plan(number) for number in plans] == [*before["plan"], None, None]
     assert [one.stream_of_plan(number) for number in plans] == ["one", "one", "other", "other"]
-    assert [one.stream_of_letter(number) for number in letters] == ["one"] * 7 + ["other"] * 7
+    assert [one.stream_of_letter(number) for number in letters] == ["one"] * 7 + ["other"] * 8
 
     def meddle(tx: Any) -> None:
         assert not tx.close_letter(letters[0], "resolved", "applied", "", 8.0)
@@ -234,22 +237,45 @@ def test_letters_are_chosen_by_each_of_what_they_can_be_chosen_by(place: Place) 
     assert (first.first_at, first.last_at, first.keys, first.example) == (0.5, 8.0, 3, "ValueError: e")
 
 
+def moved(one: Letter, partition: Partition) -> Letter:
+    return msgspec.structs.replace(one, record=msgspec.structs.replace(one.record, partition=partition))
+
+
 def test_letters_without_a_key_are_told_apart_by_where_they_came_from(place: Place) -> None:
     store = place.open()
     lost: Any = {"key": None, "version": None, "event_id": None, "reason": Reason.MALFORMED}
-    found = [letter(1, "no JSON", **lost), letter(2, "no JSON", **lost)]
-    from_there = [letter(9, "no JSON", **lost), letter(8, "no JSON", **lost)]
-    from_there = [each.__class__(**{**_fields(each), "record": _from(each, THERE)}) for each in from_there]
-    write(store, what=changes(letters=[*found, *from_there[:1]]))
+    found = [letter(n, "no JSON", **lost) for n in range(3)]
+    write(store, what=changes(letters=[*found[:2], moved(found[2], THERE)]))
     assert [(one.letters, one.partition) for one in store.letters_by_key(9)] == [(2, "orders/0"), (1, "orders/1")]
 
 
-def _fields(one: Any) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in one.__struct_fields__}
+def test_keys_that_failed_at_the_same_moment_are_told_in_the_order_of_their_first_letters(place: Place) -> None:
+    store = place.open()
+    write(store, what=changes(letters=[letter(1, key="b"), letter(2), moved(letter(3, key="b"), THERE)]))
+    found = store.letters_by_key(9)
+    assert [(one.key, one.letters) for one in found] == [("b", 2), ("a", 1)]
+    assert found[0].partition == "orders/0", "of several, the first"
 
 
-def _from(one: Any, partition: Partition) -> Any:
-    return one.record.__class__(**{**_fields(one.record), "partition": partition})
+def test_a_key_is_crowded_by_open_letters_alone(place: Place) -> None:
+    store = place.open()
+    write(store, what=changes(letters=[letter(1), letter(2), letter(3, key=None), letter(4, key=None)]))
+    assert store.crowded_keys(2) == {"a"}
+    first = next(store.letters()).id
+    assert in_one(store, lambda tx: tx.close_letter(first, "resolved", "stale", "", 8.0))
+    assert store.crowded_keys(2) == set()
+    table = place.audit_table.removesuffix("audit") + "letters"
+    outcomes = in_one(store, lambda tx: tx.execute(f"SELECT outcome FROM {table} ORDER BY id").fetchall())
+    assert [found[0] for found in outcomes] == ["stale", None, None, None]
+
+
+def test_a_letter_of_others_is_taken_over_once(place: Place) -> None:
+    store = place.open()
+    tally = store.tally("import")
+    assert in_one(store, lambda tx: tx.import_letter(letter(1), tally))
+    assert not in_one(store, lambda tx: tx.import_letter(letter(1), tally))
+    assert in_one(store, lambda tx: tx.import_letter(letter(2), tally))
+    assert [one.letter.record.offset for one in store.letters()] == [1, 2]
 
 
 def test_the_audit_is_chosen_by_each_of_what_it_can_be_chosen_by(place: Place) -> None:
