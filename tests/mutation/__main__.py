@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         files = [file.resolve() for file in given.files] or room.paths()
         if given.planted:
             files = list({one.path for one in by_hand})
-        tests = stack.enter_context(Tests(room.tests, given.most, files))
+        tests = stack.enter_context(Tests(room.tests, given.most, files, room.waits))
         if given.planted:
             return _by_hand(by_hand, tests)
         for file in files:

@@ -18,7 +18,8 @@ KEPT = ROOT / ".mutation"
 class Tests:
     """Some tests, each with the lines of the library that it comes by. One flaw is worth `most_s` seconds of them."""
 
-    def __init__(self, arguments: Sequence[str], most_s: float, targets: Sequence[Path]) -> None:
+    def __init__(self, arguments: Sequence[str], most_s: float, targets: Sequence[Path], waits: bool) -> None:
+        self._waits = waits
         self._targets = {path.relative_to(ROOT).as_posix() for path in targets}
         self._house = House(arguments)
         self._most_s = most_s
@@ -51,12 +52,25 @@ class Tests:
             if self._seconds[test] <= left_s:
                 chosen.append(Timed(test, self._seconds[test]))
                 left_s -= self._seconds[test]
-        if not chosen:
-            return None
-        by = self._house.catches(before, after, chosen) if swaps else _imports(after, chosen)
+        by = self._certainly(before, after, chosen) if swaps else _imports(after, chosen)
         if by is not None:
             self._caught[by] += 1
         return by
+
+    def _certainly(self, before: Text, after: Text, tests: list[Timed]) -> str | None:
+        """The first test that fails with the flaw, fails with it again, and passes without it."""
+        while tests:
+            by = self._house.catches(before, after, tests)
+            if by is None:
+                return None
+            at = next((n for n, test in enumerate(tests) if test.name == by), 0)
+            alone = tests[at : at + 1]
+            if not self._waits:
+                return by
+            if self._house.catches(before, before, alone) is None and self._house.catches(before, after, alone):
+                return by
+            tests = tests[at + 1 :]
+        return None
 
     def _look(self) -> None:
         """Runs each test once, unless that was done, and neither it nor what flaws are planted in has changed since."""
