@@ -29,7 +29,7 @@ _WORKER = tuple(
     f"tests/worker/test_{name}.py"
     for name in (
         "calls", "known", "slots", "failures", "forsaken", "gaps", "home", "order", "outages", "pitfalls",
-        "remembering", "rebalance", "room", "sharing", "stopping", "waking", "zombies",
+        "queued", "remembering", "rebalance", "room", "sharing", "stopping", "waking", "zombies",
     )
 )  # fmt: skip
 _WORKED = (
