@@ -16,6 +16,8 @@ class ByHand:
     room: str
     file: str
     changes: tuple[tuple[str, str], ...]
+    seen_by: str = ""
+    """Where no test without a broker can see it: the test that does."""
 
     @property
     def path(self) -> Path:
@@ -35,8 +37,8 @@ class ByHand:
         return text, range(min(lines), max(lines) + 1)
 
 
-def _one(name: str, room: str, file: str, *changes: tuple[str, str]) -> ByHand:
-    return ByHand(name, room, file, changes)
+def _one(name: str, room: str, file: str, *changes: tuple[str, str], seen_by: str = "") -> ByHand:
+    return ByHand(name, room, file, changes, seen_by)
 
 
 PLANTED = (
@@ -179,6 +181,8 @@ PLANTED = (
         "worker",
         "worker/lane_work.py",
         ("if piece.lease is None or piece.lease.holds():", "if True:"),
+        seen_by="tests/sqs/test_situations.py::test_situation"
+        "[an_event_whose_lease_ended_in_the_queue_of_its_lane_is_left_to_the_next]",
     ),
     _one(
         "a claim that is over is ignored",

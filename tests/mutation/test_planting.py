@@ -10,12 +10,15 @@ from tests.mutation.planted import PLANTED, ByHand
 from tests.mutation.rooms import ROOMS, SRC
 from tests.mutation.sql_operators import sql_flaws
 
+ROOT = SRC.parent
+
 
 @pytest.mark.parametrize("one", PLANTED, ids=lambda one: one.name)
 def test_what_a_flaw_replaces_is_still_there(one: ByHand) -> None:
     text, lines = one.planted()
     assert text != one.path.read_text()
     assert len(lines) < 50
+    assert not one.seen_by or (ROOT / one.seen_by.split("::")[0]).exists()
     if one.path.suffix == ".py":
         compile(text, one.file, "exec")
 
