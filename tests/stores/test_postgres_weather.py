@@ -11,7 +11,7 @@ import pytest
 
 from inorder.errors import InorderError, Mismatch, Unreachable, UsageError
 from inorder.stores.postgres import PostgresStore, connections, store
-from tests.stores.making import HERE, changes, line_of, opened, row, versions, write
+from tests.stores.making import HERE, changes, held, line_of, opened, row, versions, write
 
 pytestmark = pytest.mark.postgres
 
@@ -59,6 +59,34 @@ def test_a_lock_that_lasts_is_an_outage(url: str, monkeypatch: pytest.MonkeyPatc
         line_of(failure)
         other.rollback()
         write(made, [row("a", 1)])
+
+
+FULL = """
+CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE 'could not extend file: no space left on device' USING ERRCODE = 'disk_full'; END $$
+"""
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        "TRIGGER no_space BEFORE INSERT ON inorder.entities",
+        "CONSTRAINT TRIGGER no_space AFTER INSERT ON inorder.entities DEFERRABLE INITIALLY DEFERRED",
+    ],
+    ids=["while it writes", "at the commit"],
+)
+def test_a_full_disk_is_an_outage_and_leaves_nothing(url: str, when: str) -> None:
+    with closing(opened(url)) as made, psycopg.connect(url, autocommit=True) as other:
+        other.execute(FULL)
+        other.execute(f"CREATE {when} FOR EACH ROW EXECUTE FUNCTION no_space()")
+        with pytest.raises(Unreachable, match="its disk is full") as failure:
+            write(made, [row("a", 0)], changes(held=[held("a", 5)]))
+        line_of(failure)
+        assert versions(made) == {}
+        assert made.held("a", 10) == []
+        other.execute("DROP TRIGGER no_space ON inorder.entities")
+        write(made, [row("a", 0)], changes(held=[held("a", 5)]))
+        assert versions(made) == {"a": 1}
 
 
 def test_a_new_owner_waits_for_what_the_old_one_has_under_way(url: str) -> None:
