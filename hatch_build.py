@@ -44,7 +44,9 @@ def compiled(source: Path, modules: list[str], target: Path) -> list[Path]:
     """The extension modules built of these modules, such as `inorder.core.guard`."""
     paths = [module.replace(".", "/") + ".py" for module in modules]
     with tempfile.TemporaryDirectory() as scratch, _inside(source):
-        options = ["--explicit-package-bases", f"--cache-dir={scratch}/mypy", *paths]
+        # What is not compiled may import what is not installed, such as the drivers of databases.
+        missing = ["--follow-imports=silent", "--ignore-missing-imports"]
+        options = ["--explicit-package-bases", *missing, f"--cache-dir={scratch}/mypy", *paths]
         extensions = mypycify(options, opt_level="3", debug_level="0", target_dir=scratch, group_name="inorder")
         command = build_ext(Distribution({"name": "inorder", "ext_modules": extensions}))
         command.build_lib, command.build_temp = str(target), scratch
