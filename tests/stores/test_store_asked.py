@@ -54,8 +54,11 @@ def fill(store: Any, salt: int, closed: int = 1) -> Any:
     if salt:
         letters.append(letter(8, key="c"))
     early = [held("a", 9), held("a", 4 + salt), held("c", 2), held("d", 2), held("d", 3), held("d", 7), held("f", 5)]
-    what = changes(tally, early, letters=letters, waits=WAITS, counts={"received": 5 + salt, "applied": 2})
-    rows = [row(key, 0, salt + 1, state=b"%d" % salt, waits=key in WAITS) for key in reversed("abcdefgh")]
+    more = {"x": Waiting(Wait.RETRY, 2, 0.125, 8.0, attempts=1, home=HERE)}
+    waits = WAITS | more if salt else WAITS
+    what = changes(tally, early, letters=letters, waits=waits, counts={"received": 5 + salt, "applied": 2})
+    keys = "xhgfedcba" if salt else "hgfedcba"
+    rows = [row(key, 0, salt + 1, state=b"%d" % salt, waits=key in waits) for key in keys]
     write(store, rows, what, {HERE: fences[HERE]})
     numbers = [each.id for each in store.letters()]
 
@@ -130,6 +133,11 @@ def everything(store: Any, letters: list[int], plans: list[int]) -> dict[str, An
     }
 
 
+def is_nothing(value: Any) -> bool:
+    inside = value.values() if isinstance(value, dict) else value
+    return not value or (isinstance(value, list | tuple | dict) and all(map(is_nothing, inside)))
+
+
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (reading, letter_reading):
@@ -141,6 +149,7 @@ def test_nothing_of_one_stream_is_told_of_another_nor_changed_with_it(place: Pla
     plans = list(fill(one, 0))
     letters = [each.id for each in one.letters()]
     before, empty = everything(one, letters, plans), everything(nobody, letters, plans)
+    assert [name for name, value in empty.items() if not is_nothing(value)] == []
     plans += fill(other, 1)
     letters += [each.id for each in other.letters()]
     assert everything(one, letters[:7], plans[:2]) == before
@@ -195,6 +204,8 @@ def test_it_is_told_in_order_and_page_by_page(place: Place, monkeypatch: pytest.
     assert [key for key, _ in found["longest"]] == ["e", "g", "b"]
     assert [key for key, _ in found["alone"]] == ["e", "g", "f", "d", "c"]
     assert found["held most"] == [("d", 3), ("a", 2), ("c", 1), ("f", 1)]
+    assert found["edited"] == [b"two 0", *[None] * 6]
+    assert [len(edits) for edits in found["edits"]] == [2, *[0] * 6]
     assert [one.id for one in store.plans(9)] == [plan, older]
     assert [one.id for one in store.plans(1)] == [plan]
     assert [one.at for one in found["audit"]] == [7.0, 5.0, 6.0]
@@ -251,9 +262,10 @@ def test_letters_without_a_key_are_told_apart_by_where_they_came_from(place: Pla
 
 def test_keys_that_failed_at_the_same_moment_are_told_in_the_order_of_their_first_letters(place: Place) -> None:
     store = place.open()
-    write(store, what=changes(letters=[letter(1, key="b"), letter(2), moved(letter(3, key="b"), THERE)]))
+    more = [moved(letter(3, key="b"), THERE), moved(letter(4, key="b"), ELSEWHERE)]
+    write(store, what=changes(letters=[letter(1, key="b"), letter(2), *more]))
     found = store.letters_by_key(9)
-    assert [(one.key, one.letters) for one in found] == [("b", 2), ("a", 1)]
+    assert [(one.key, one.letters) for one in found] == [("b", 3), ("a", 1)]
     assert found[0].partition == "orders/0", "of several, the first"
 
 
