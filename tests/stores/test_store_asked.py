@@ -6,6 +6,7 @@ Each kind of store passes all of it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ import pytest
 from inorder.core.event import Partition
 from inorder.core.rows import Letter, Reason
 from inorder.core.waiting import Wait, Waiting
+from inorder.errors import Fenced
 from inorder.stores import letter_reading, reading
 from inorder.stores.letter_rows import AuditRow, PlanLetter, PlanRow
 from tests.stores.making import HERE, THERE, changes, gap, held, letter, parked, row, write
@@ -332,3 +334,17 @@ def test_fences_and_copies_are_told_apart_by_all_of_their_names(place: Place) ->
     in_one(store, lambda tx: tx.set_exported("there", 5))
     in_one(store, lambda tx: tx.set_exported("here", 4))
     assert (store.exported("here"), store.exported("there"), store.exported("nowhere")) == (4, 5, 0)
+
+
+def test_a_new_owner_waits_for_what_the_old_one_is_just_writing(place: Place) -> None:
+    old, new = place.open(), place.open()
+    fences = old.acquire([HERE])
+    with ThreadPoolExecutor(1) as pool:
+        with old.transaction() as tx:
+            tx.write([row("a", 0)], changes(), fences)
+            raised = pool.submit(new.acquire, [HERE])
+            assert wait([raised], timeout=0.3).done == set(), "or it would read what is not written yet"
+        assert raised.result() == {HERE: 2}
+    assert new.load(["a"])["a"].revision == 1
+    with pytest.raises(Fenced), old.transaction() as tx:
+        tx.write([row("a", 1)], changes(), fences)
