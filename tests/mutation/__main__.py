@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--room", choices=ROOMS, default="core")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--most", type=float, default=30.0, help="seconds of tests that one flaw is worth")
+    parser.add_argument("--tests", nargs="+", help="run these tests alone, not all of the room's")
     parser.add_argument("--planted", action="store_true", help="the flaws of planted.py, in place of all others")
     parser.add_argument("--again", action="store_true", help="try what survived the last time")
     parser.add_argument("--page", type=Path, help="run nothing; put what was found into this page")
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> int:
         files = [file.resolve() for file in given.files] or room.paths()
         if given.planted:
             files = list({one.path for one in by_hand})
-        tests = stack.enter_context(Tests(room.tests, given.most, files, room.waits))
+        tests = stack.enter_context(Tests(given.tests or room.tests, given.most, files, room.waits))
         if given.planted:
             return _by_hand(by_hand, tests)
         for file in files:
