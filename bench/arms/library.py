@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 import time
@@ -90,6 +91,7 @@ def run(task: Task, store: Callable[[Any, Clock], TimedStore] = TimedStore) -> R
     memory: list[tuple[float, int, int]] = []
     if task.watch_memory:
         threading.Thread(target=partial(watch_memory, clock, memory), daemon=True).start()
+    gc.freeze()  # as a worker process does
     parts.loop.run(task.idle_s)
     counts = parts.control.counts([parts.tally])
     parts.control.close()

@@ -8,6 +8,7 @@ standard error.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -122,6 +123,8 @@ def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
         worker = Worker(consumer, order.settings, on_poll, watching or NOBODY)
         _tell(channel, News(tally=worker.tally))
         stop.leads_to(worker.stop)
+        # What is there by now stays. Each search for garbage in it would keep all handlers waiting, for 15 ms and more.
+        gc.freeze()
         with _reporting(watching, channel) if watching and order.watched else contextlib.nullcontext():
             ended = worker.run()
     _tell(channel, News(ended="stopped" if stop.wished else "idle"))
