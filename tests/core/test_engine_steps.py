@@ -102,3 +102,41 @@ def test_a_partition_that_went_takes_all_that_is_known_of_it_along() -> None:
     assert (engine.events, engine.commits(ahead=True)) == (0, [])
     whole = Slice.of(HOME, [Record(HOME, offset, None, None) for offset in (5, 6)])
     assert list(engine.fresh(whole)) == [whole]
+
+
+def test_what_stands_still_is_not_counted_against_the_limits() -> None:
+    engine = Engine(LIMITS)
+    engine.assigned({HOME: 1, OTHER: 1})
+    engine.stall([HOME])
+    received(engine, 0, 9, 90)
+    received(engine, 0, 2, 20, OTHER)
+    assert not engine.full
+    received(engine, 2, 1, 80, OTHER)
+    assert engine.full
+
+
+def test_nothing_that_comes_while_the_worker_is_full_is_nothing_to_pause() -> None:
+    engine = Engine(LIMITS)
+    engine.assigned({HOME: 1})
+    received(engine, 0, 10)
+    assert engine.room() == [Pause((HOME,))]
+    assert engine.assigned({}) == []
+
+
+def test_what_was_settled_ahead_goes_with_its_partition() -> None:
+    engine = Engine(LIMITS, notes=True)
+    engine.assigned({HOME: 1})
+    received(engine, 0)
+    engine.settled(received(engine, 1))
+    engine.revoked([HOME])
+    assert engine.commits(ahead=True) == []
+
+
+def test_a_slice_of_which_nothing_is_left_moves_the_frontier() -> None:
+    engine = Engine(LIMITS, notes=True)
+    engine.assigned({HOME: 1}, noted={HOME: (0, encode(0, [(1, 3)]))})
+    engine.settled(received(engine, 0))
+    assert engine.commits() == [Commit(HOME, 1)]
+    rest = Slice.of(HOME, [Record(HOME, offset, None, None) for offset in (1, 2)])
+    assert list(engine.fresh(rest)) == []
+    assert engine.commits() == [Commit(HOME, 3)]
