@@ -120,6 +120,7 @@ def test_nothing_that_comes_while_the_worker_is_full_is_nothing_to_pause() -> No
     engine.assigned({HOME: 1})
     received(engine, 0, 10)
     assert engine.room() == [Pause((HOME,))]
+    assert engine.room() == [], "it is paused already"
     assert engine.assigned({}) == []
 
 

@@ -63,6 +63,8 @@ def decided(
         ([5], {4: 1}),
         ([3, 1], {2: 1}),
         ([2, 2], {1: 2}),
+        ([3, 1, 4, 2], {2: 2}),
+        ([3, 2, 1, 5], {2: 1, 1: 2}),
     ],
 )
 def test_how_far_events_strayed_is_counted_as_they_came(versions: list[int], distances: dict[int, int]) -> None:
