@@ -17,7 +17,7 @@ from inorder.core.planner import NoRoom, Planner
 from inorder.core.ranges import Ranges
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
-from inorder.core.waiting import Wait, Waiting
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 
 HOME = Partition("topic", 0)
 
@@ -71,6 +71,15 @@ def test_the_baseline_is_the_last_version_that_is_too_old(order: Order) -> None:
     guard = Guard(order, baseline=2)
     assert guard.decide(Entity("a", 2), event(2)) is Decision.STALE
     assert guard.decide(Entity("a", 2), event(3)) is Decision.APPLY
+
+
+def test_an_event_is_there_to_be_tried_where_a_key_is_retried_replayed_or_goes_on_at_once() -> None:
+    assert AT_ONCE == 0.0, "as it is in every store"
+    for why in Wait:
+        assert Waiting(why, 1, 0.0, AT_ONCE).urgent
+        assert Waiting(why, 1, 0.0, 1.0).urgent is (why in {Wait.RETRY, Wait.REPLAY})
+        assert Waiting(why, 1, 0.0).open is (why is Wait.GAP)
+        assert Waiting(why, 1, 0.0, missing=True).open
 
 
 def test_an_entity_is_due_from_its_time_on() -> None:

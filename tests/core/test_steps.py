@@ -8,7 +8,7 @@ import pytest
 
 from inorder.core.changes import Changes
 from inorder.core.entity import Entity
-from inorder.core.event import Event, Partition, Record, Slice, fingerprint
+from inorder.core.event import Event, Malformed, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order
@@ -71,6 +71,7 @@ def test_an_early_event_is_held_and_its_key_waits_for_the_version_that_is_missin
     one, changes, works = entity(1), Changes(0), Works()
     if lanes:
         assert not planner().admit(one, event(4), changes, NOW)
+        assert changes.distances == {2: 1}
     else:
         planner().decide({"a": one}, [event(4)], works, changes, NOW)
     assert one.waiting == Waiting(Wait.GAP, 2, NOW, NOW + GAP_S, home=HOME)
@@ -197,6 +198,38 @@ def test_the_second_attempt_keeps_since_when_and_the_third_is_the_last() -> None
     assert changes.counts[9, "dead_lettered"] == 1
 
 
+def test_an_event_that_waited_for_others_fails_since_its_first_attempt() -> None:
+    one = entity(1, (2,), gap(2))
+    planner().failed(one, back(2), ValueError("no"), Changes(0), NOW)
+    assert one.waiting is not None
+    assert (one.waiting.attempts, one.waiting.since) == (1, NOW)
+
+
+@pytest.mark.parametrize(
+    ("order", "version", "ranges"),
+    [(Order.STRICT, 3, []), (Order.LATEST, 3, []), (Order.COMMUTATIVE, 0, [(3, 3)]), (Order.UNGUARDED, 3, [])],
+)
+def test_what_took_effect_is_noted_as_the_order_has_it(order: Order, version: int, ranges: list[Any]) -> None:
+    one, changes = entity(2 if order is Order.STRICT else 0), Changes(0)
+    planner(order).applied(one, event(3), changes)
+    assert (one.version, list(one.ranges.pairs()), len(one.applied)) == (version, ranges, 1)
+    assert (list(one.recent), changes.entities) == ([event(3).fingerprint], {"a": one})
+    assert counts(changes) == {"received": 1, "applied": 1}
+
+
+def test_what_came_back_and_took_effect_gives_up_its_place() -> None:
+    one, changes = entity(1, (2,)), Changes(0)
+    planner().applied(one, back(2), changes)
+    assert (one.version, changes.released) == (2, {("a", 2)})
+    assert changes.counts == {(9, "held"): -1, (9, "applied"): 1, (0, "released"): 1}
+
+
+def test_what_cannot_be_read_is_counted_as_a_dead_letter() -> None:
+    changes = Changes(0)
+    planner().malformed(Malformed("no JSON", event(1).slice, 0), changes, NOW)
+    assert (counts(changes), len(changes.letters)) == ({"received": 1, "dead_lettered": 1}, 1)
+
+
 def test_without_parking_a_key_goes_on_past_its_letter_with_what_waits() -> None:
     for held, waits in (((2, 4), Waiting(Wait.GAP, 2, NOW, AT_ONCE, home=HOME)), ((2,), None)):
         one, changes = entity(1, held, gap(2)), Changes(0)
@@ -296,9 +329,10 @@ def test_a_key_that_starts_again_forgets_that_its_version_was_missing() -> None:
     one, changes = entity(1, (2,), Waiting(Wait.PARKED, 2, 1.0, NEVER, 2, "why", missing=True)), Changes(0)
     planner().resume(one, changes, NOW)
     assert one.waiting == Waiting(Wait.GAP, 2, 1.0, AT_ONCE, 2, "why")
-    one, changes = entity(1), Changes(0)
-    planner().resume(one, changes, NOW)
-    assert changes.waits == {"a": None}
+    for flows in (entity(1), entity(1, (2,)), entity(1, (), gap(2))):
+        changes = Changes(0)
+        planner().resume(flows, changes, NOW)
+        assert (flows.waiting, changes.waits) == (None, {"a": None})
 
 
 @pytest.mark.parametrize(
