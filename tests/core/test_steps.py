@@ -224,6 +224,17 @@ def test_what_came_back_and_took_effect_gives_up_its_place() -> None:
     assert changes.counts == {(9, "held"): -1, (9, "applied"): 1, (0, "released"): 1}
 
 
+@pytest.mark.parametrize("order", [Order.STRICT, Order.LATEST, Order.COMMUTATIVE])
+def test_what_comes_after_it_was_skipped_is_a_letter(order: Order) -> None:
+    rules, one, changes = planner(order), entity(), Changes(0)
+    rules.guard.skip(one, 1)
+    assert not rules.admit(one, event(1), changes, NOW)
+    [letter] = changes.letters
+    assert (letter.reason, letter.detail) == (Reason.LATE, "version 1 came after an operator skipped it")
+    assert (letter.key, letter.version, letter.event_id, letter.first_at) == ("a", 1, "a1", NOW)
+    assert counts(changes) == {"received": 1, "late": 1}
+
+
 def test_what_cannot_be_read_is_counted_as_a_dead_letter() -> None:
     changes = Changes(0)
     planner().malformed(Malformed("no JSON", event(1).slice, 0), changes, NOW)
