@@ -34,60 +34,16 @@ _WAITING = (texts, texts, integers, floats, floats, integers, texts, booleans, t
 _COUNTS = (integers, texts, integers)
 
 Cursor = psycopg.Cursor[Any]
-_set = object.__setattr__
-
-
-class Result:
-    """What a statement of the user's came to: all that its cursor has.
-
-    A new cursor costs psycopg more than the statement itself, most statements of handlers are writes, and nobody looks
-    at what those return. So a cursor whose result was given up unseen is taken for the next statement.
-    """
-
-    __slots__ = ("_cursor", "_spare")
-    _cursor: Cursor
-    _spare: list[Cursor] | None
-
-    def __init__(self, cursor: Cursor, spare: list[Cursor]) -> None:
-        _set(self, "_cursor", cursor)
-        _set(self, "_spare", spare)
-
-    def _look(self) -> Cursor:
-        _set(self, "_spare", None)
-        return self._cursor
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._look(), name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._look(), name, value)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._look())
-
-    def __next__(self) -> Any:
-        return next(self._look())
-
-    def __enter__(self) -> Cursor:
-        return self._look().__enter__()
-
-    def __exit__(self, *raised: Any) -> None:
-        self._look().__exit__(*raised)
-
-    def __del__(self) -> None:
-        if self._spare is not None:
-            self._spare.append(self._cursor)
 
 
 class PostgresTransaction(LetterWrites):
-    """See `inorder.ports.Transaction`. `execute` returns what a `psycopg.Cursor` has; parameters are written `%s`."""
+    """See `inorder.ports.Transaction`. `execute` returns a `psycopg.Cursor`; parameters are written `%s`."""
 
     def __init__(self, link: Link, name: str, stream: int, sql: Mapping[str, str]) -> None:
         self._link = link
         self._name = name
         self._stream = stream
         self._sql = sql
-        self._spare: list[Cursor] = []
         self.begun = False
         self.over: Exception | None = None
         """Why nothing more can be done: a write was refused, and with it all that came before is rolled back."""
@@ -99,7 +55,7 @@ class PostgresTransaction(LetterWrites):
             self._begin()
         return self._link
 
-    def execute(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Result:
+    def execute(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
         """Run one statement of the user's."""
         if self.over is not None:
             raise self.over
@@ -107,9 +63,7 @@ class PostgresTransaction(LetterWrites):
             raise UsageError("a handler's transaction is ended by inorder, not from within")
         with theirs(self._name):
             self._begin()
-            cursor = self._spare.pop() if self._spare else self._link.cursor()
-            cursor.execute(statement, parameters or None)
-            return Result(cursor, self._spare)
+            return self._link.execute(statement, parameters or None)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
