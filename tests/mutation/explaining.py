@@ -83,7 +83,7 @@ def write(page: Path) -> int:
     unexplained += sum(by_hand.get(one.name) is None for one in PLANTED)
     before, rest = page.read_text().split(BEGIN)
     head = [
-        "Planted by hand (`--planted`), and what caught each first:",
+        "Planted by hand (`--planted`), and a test that caught each:",
         "",
         "| flaw | file | caught by |",
         "|---|---|---|",
