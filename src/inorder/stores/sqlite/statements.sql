@@ -44,14 +44,7 @@ ON CONFLICT (stream, topic, partition) DO NOTHING;
 -- fences: all of the stream, compared by the caller: they are few
 SELECT topic, partition, token FROM inorder_fences WHERE stream = ?;
 
--- entities_insert: expected revision 0 means that there must be no row
-INSERT INTO inorder_entities (stream, key, version, revision, ranges, recent, state, waits)
-SELECT :stream, value ->> 0, value ->> 2, 1, substr(:bytes, value ->> 4, value ->> 5),
-  substr(:bytes, value ->> 6, value ->> 7), substr(:bytes, value ->> 8, value ->> 9), value ->> 3
-FROM json_each(:rows) WHERE true
-ON CONFLICT (stream, key) DO NOTHING;
-
--- entities_update: only the revision that was read is replaced; what is not counted as changed was changed by others
+-- entities_write: only the revision that was read is replaced, 0 being no row; what is not counted was changed by others
 INSERT INTO inorder_entities AS e (stream, key, version, revision, ranges, recent, state, waits)
 SELECT :stream, value ->> 0, value ->> 2, (value ->> 1) + 1, substr(:bytes, value ->> 4, value ->> 5),
   substr(:bytes, value ->> 6, value ->> 7), substr(:bytes, value ->> 8, value ->> 9), value ->> 3
@@ -60,8 +53,8 @@ ON CONFLICT (stream, key) DO UPDATE SET version = excluded.version, revision = e
   ranges = excluded.ranges, recent = excluded.recent, state = excluded.state, waits = excluded.waits
 WHERE e.revision = excluded.revision - 1;
 
--- entities_last: whether the statement above put in a row that was to be there and is not
-SELECT max(rowid) FROM inorder_entities;
+-- entities_last: each new row comes after it, so it tells how many the statement above put in
+SELECT coalesce(max(rowid), 0) FROM inorder_entities;
 
 -- entity_revisions: after a refusal, to name the keys
 SELECT key, revision FROM inorder_entities WHERE stream = :stream AND key IN (SELECT value FROM json_each(:keys));

@@ -128,16 +128,12 @@ class SqliteTransaction(LetterWrites):
 
     def _compare_and_set(self, rows: Sequence[EntityRow]) -> None:
         for some in portions(rows, AT_ONCE_BYTES):
-            new = [row for row in some if not row.expected]
-            known = [row for row in some if row.expected] if new else some
-            if known:
-                last = self._last()
-                if self._put("entities_update", known) != len(known) or self._last() != last:
-                    raise self._mismatch(rows)
-            if new and self._put("entities_insert", new) != len(new):
+            new, last = sum(not row.expected for row in some), self._last()
+            # The second tells of a row that was to be there, is not, and has just been put in.
+            if self._put(some) != len(some) or self._last() - last != new:
                 raise self._mismatch(rows)
 
-    def _put(self, statement: str, rows: Sequence[EntityRow]) -> int:
+    def _put(self, rows: Sequence[EntityRow]) -> int:
         """Write many rows with one statement, for Python's lock is given up and taken again at each. How many it was.
 
         They go as JSON, which holds no bytes: those go beside it, end to end, and each row says where its own begin.
@@ -154,10 +150,10 @@ class SqliteTransaction(LetterWrites):
             described.append((key, expected, version, int(waits), at, len(ranges), then, len(recent), last, length))
             at = last + (length or 0)
         values = {"stream": self._stream, "rows": _encode(described).decode(), "bytes": b"".join(parts)}
-        return self._connection.execute(SQL[statement], values).rowcount
+        return self._connection.execute(SQL["entities_write"], values).rowcount
 
-    def _last(self) -> int | None:
-        found: int | None = self._connection.execute(SQL["entities_last"]).fetchone()[0]
+    def _last(self) -> int:
+        found: int = self._connection.execute(SQL["entities_last"]).fetchone()[0]
         return found
 
     def _mismatch(self, rows: Sequence[EntityRow]) -> Mismatch:
