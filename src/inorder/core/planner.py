@@ -231,15 +231,6 @@ class Planner:
 
     def applied(self, entity: Entity, event: Event, changes: Changes) -> None:
         """`event` took effect."""
-        if self._strict and entity.waiting is None and event.receiver is None:
-            entity.version = event.version
-            entity.recent.append(event.fingerprint)
-            entity.applied.append(event)
-            changes.entities[entity.key] = entity
-            if changes.witness is not None:
-                changes.witness(event, Outcome.APPLIED)
-            changes.delivered(Outcome.APPLIED)
-            return
         self.guard.advance(entity, event.version, event.fingerprint)
         entity.applied.append(event)
         changes.entities[entity.key] = entity
