@@ -40,14 +40,11 @@ class Cache:
         found: dict[str, Entity] = {}
         missing: list[str] = []
         for key in keys:
-            entity = young.get(key)
+            entity = self.get(key)
             if entity is None:
-                entity = self._old.pop(key, None)
-                if entity is None:
-                    missing.append(key)
-                    continue
-                self.keep(entity)
-            found[key] = entity
+                missing.append(key)
+            else:
+                found[key] = entity
         return found, missing
 
     def get(self, key: str) -> Entity | None:

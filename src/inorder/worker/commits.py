@@ -85,14 +85,16 @@ class Commits:
             if wait_s > 0 and self.more():
                 self._timer = self.loop.call_later(wait_s, self._due)
                 return
-        self.busy = True
-        self._spawn(self._commit())
+        self._begin()
 
     def _due(self) -> None:
         self._timer = None
         if not self.busy and self._groups.now.changes:
-            self.busy = True
-            self._spawn(self._commit())
+            self._begin()
+
+    def _begin(self) -> None:
+        self.busy = True
+        self._spawn(self._commit())
 
     def confirmed(self, now: float) -> bool:
         """Whether the store has been heard from of late. If not, it is asked, and `go` is called then."""
