@@ -10,6 +10,7 @@ import pytest
 from inorder.worker import worker as loop
 from tests.worker.bench import Bench
 from tests.worker.consumers import KINDS
+from tests.worker.scripted import ScriptedGroup, ScriptedTopic
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,6 +36,16 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     found = Bench(tmp_path, request.param)
     yield found
     found.close()
+
+
+@pytest.fixture
+def topic() -> ScriptedTopic:
+    return ScriptedTopic(partitions=2)
+
+
+@pytest.fixture
+def group(topic: ScriptedTopic) -> ScriptedGroup:
+    return topic.group()
 
 
 def kinds(*chosen: str) -> pytest.MarkDecorator:

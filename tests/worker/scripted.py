@@ -12,6 +12,7 @@ from typing import Any
 
 from inorder.core.event import Partition, Record, Slice
 from inorder.ports import Listener
+from tests.worker.bench import encoded, entries
 
 PATIENCE_S = 30.0
 
@@ -271,3 +272,8 @@ class ScriptedSource:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
+
+
+def put(topic: ScriptedTopic, number: int, key: str, *versions: int) -> None:
+    """Events of one key, into one partition."""
+    topic.put(number, [encoded(entry) for entry in entries(key, *versions)])

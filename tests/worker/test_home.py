@@ -10,26 +10,12 @@ from collections.abc import Callable
 import pytest
 
 import inorder
-from tests.worker.bench import Bench, Working, encoded, entries, until
+from tests.worker.bench import Bench, Working, until
 from tests.worker.conftest import kinds
 from tests.worker.consumers import Entry
-from tests.worker.scripted import ScriptedGroup, ScriptedSource, ScriptedTopic
+from tests.worker.scripted import ScriptedGroup, ScriptedSource, ScriptedTopic, put
 
 PATIENT = inorder.Retry(attempts=3, delay_s=0.3, factor=1)
-
-
-@pytest.fixture
-def topic() -> ScriptedTopic:
-    return ScriptedTopic(partitions=2)
-
-
-@pytest.fixture
-def group(topic: ScriptedTopic) -> ScriptedGroup:
-    return topic.group()
-
-
-def put(topic: ScriptedTopic, number: int, key: str, *versions: int) -> None:
-    topic.put(number, [encoded(entry) for entry in entries(key, *versions)])
 
 
 class Failing:

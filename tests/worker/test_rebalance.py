@@ -16,7 +16,7 @@ import inorder
 from tests.worker.bench import Bench, Working, encoded, entries, until
 from tests.worker.conftest import kinds
 from tests.worker.consumers import Entry
-from tests.worker.scripted import ScriptedGroup, ScriptedSource, ScriptedTopic
+from tests.worker.scripted import ScriptedGroup, ScriptedSource, ScriptedTopic, put
 
 
 class Gate:
@@ -73,20 +73,6 @@ def gate() -> Iterator[Gate]:
 
 without_tx = kinds("fold", "async fold", "call", "async call")
 """A handler with `tx` that takes its time keeps a SQLite file to itself: nobody can take over meanwhile."""
-
-
-@pytest.fixture
-def topic() -> ScriptedTopic:
-    return ScriptedTopic(partitions=2)
-
-
-@pytest.fixture
-def group(topic: ScriptedTopic) -> ScriptedGroup:
-    return topic.group()
-
-
-def put(topic: ScriptedTopic, number: int, key: str, *versions: int) -> None:
-    topic.put(number, [encoded(entry) for entry in entries(key, *versions)])
 
 
 def joined(

@@ -11,10 +11,10 @@ import inorder
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.stores.sqlite import SqliteStore
 from inorder.worker import worker as loop
-from tests.worker.bench import Bench, Working, encoded, entries, until
+from tests.worker.bench import Bench, Working, until
 from tests.worker.conftest import kinds
 from tests.worker.consumers import Entry
-from tests.worker.scripted import ScriptedGroup, ScriptedTopic
+from tests.worker.scripted import ScriptedGroup, ScriptedTopic, put
 
 PATIENT = inorder.Retry(attempts=3, delay_s=1.0, factor=1)
 
@@ -44,20 +44,6 @@ class Gate:
             self.waits = True
             assert self._open.wait(30)
             self.waits = False
-
-
-@pytest.fixture
-def topic() -> ScriptedTopic:
-    return ScriptedTopic(partitions=2)
-
-
-@pytest.fixture
-def group(topic: ScriptedTopic) -> ScriptedGroup:
-    return topic.group()
-
-
-def put(topic: ScriptedTopic, number: int, key: str, *versions: int) -> None:
-    topic.put(number, [encoded(entry) for entry in entries(key, *versions)])
 
 
 class Stage:
