@@ -81,6 +81,14 @@ class NotingSource(Source, Protocol):
         """The committed offset that a partition of ours begins at, and its text, where that is known: one answer."""
 
 
+@runtime_checkable
+class GroupSource(Source, Protocol):
+    """A source whose group may be asked who has which partition."""
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again, during later polls: partitions are revoked, and assigned anew."""
+
+
 class Sink(Protocol):
     """Where `inorder produce` sends records. Unreachable: `inorder.Unreachable`."""
 

@@ -4,6 +4,8 @@ time. What goes wrong where a part is broken is found, and made small.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from inorder.core.order import Outcome
@@ -14,6 +16,7 @@ from inorder.proof.parts import Parts
 from inorder.proof.shrinking import sequences, shrink
 from inorder.proof.swarm import play, same_again, swarm
 from inorder.proof.trace import Op
+from inorder.worker.worker import Loop
 
 ACTS = {"crash", "move", "seize", "stall", "down", "cut", "pass", "replay", "die", "skip", "healing"}
 OUTCOMES = {*Outcome, Counter.RETRIES, Counter.REPLAYED, Counter.RELEASED}
@@ -55,6 +58,36 @@ def test_a_worker_that_stands_still_in_its_transaction_is_fenced() -> None:
     applied = [(step.worker, step.version) for step in played.trace if step.op is Op.APPLIED]
     assert applied == [("worker 1", 1), ("worker 2", 2)]
     assert played.findings == []
+
+
+class NeverAsksItsGroup(Loop):
+    """Takes it for another group's doing when it is refused a partition that its own group leaves it."""
+
+    def __init__(self, *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
+        self._group = None
+
+
+def test_a_worker_that_takes_its_fences_when_another_has_long_taken_over() -> None:
+    acts = (
+        Act(Do.SEND, 0, "a", 1),
+        Act(Do.STALL, 0, version=2),
+        Act(Do.TURN, 0),
+        Act(Do.SEIZE, 1),
+        Act(Do.WORK, 1),
+        Act(Do.SEND, 0, "a", 2),
+        Act(Do.WORK, 1),
+        Act(Do.PASS, 10),
+        *[Act(Do.WORK, 1)] * 2,
+    )
+    played = play(Course(acts=acts), keep=True)
+    applied = [(step.worker, step.version, step.epoch) for step in played.trace if step.op is Op.APPLIED]
+    assert applied == [("worker 2", 1, 1), ("worker 2", 2, 3)]
+    assert played.findings == []
+    broken = Parts(loop=NeverAsksItsGroup)
+    assert [one.anomaly for one in play(Course(acts=acts), broken).findings] == ["S21"]
+    found = swarm(range(400), events=20, parts=broken)
+    assert found.failed is not None, "seeds come to it by themselves"
 
 
 @pytest.mark.parametrize(

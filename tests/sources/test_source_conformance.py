@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from inorder.core.event import Partition
+from inorder.ports import GroupSource
 from tests.sources.harness import Consumer, Harness, for_a_while, until
 
 
@@ -157,6 +158,26 @@ def test_who_lost_its_session_is_told_and_joins_again(harness: Harness) -> None:
     until("it is told", lambda: len(sleeper.lost_ever) == 2, sleeper, other)
     until("it shares again", lambda: len(sleeper.owned) == len(other.owned) == 1, sleeper, other)
     assert sleeper.owned.isdisjoint(other.owned)
+
+
+def test_who_joins_anew_has_its_partitions_revoked_and_assigned_again(harness: Harness) -> None:
+    harness.produce(0, numbered(10))
+    consumer = owning(harness)
+    until("all came", lambda: len(consumer.received) == 10, consumer)
+    revoked: list[Partition] = []
+    consumer.on_revoked = revoked.extend
+    consumer.source.pause([consumer.partition(1)])
+    consumer.commit({0: consumer.received[6].offset})
+    assert isinstance(consumer.source, GroupSource)
+    consumer.source.rejoin()
+    until("it let go", lambda: len(revoked) == 2, consumer)
+    harness.produce(1, [b"new"])
+    until("it goes on from what is committed", lambda: len(consumer.received) == 15, consumer)
+    assert consumer.values(0) == [*numbered(10), *numbered(10)[6:]]
+    assert consumer.values(1) == [b"new"], "and nothing is paused"
+    assert consumer.lost_ever == set()
+    other = Consumer(harness)
+    until("they share", lambda: len(other.owned) == len(consumer.owned) == 1, other, consumer)
 
 
 def test_a_paused_partition_gives_nothing_and_loses_nothing(harness: Harness) -> None:

@@ -134,6 +134,7 @@ class ScriptedSource:
         self._terms: dict[int, int] = {}
         self._positions: dict[int, int] = {}
         self._turn = 0
+        self._rejoins = False
 
     def subscribe(self, listener: Listener) -> None:
         """Join the group."""
@@ -181,6 +182,10 @@ class ScriptedSource:
             committed = self.group.committed
             return all(committed.get(number, 0) == len(log) for number, log in enumerate(self._topic.logs))
 
+    def rejoin(self) -> None:
+        """Let go of everything and take it again, at the next poll, if it is still ours to have."""
+        self._rejoins = True
+
     def close(self) -> None:
         """Leave the group."""
         listener, self._listener = self._listener, None
@@ -209,6 +214,8 @@ class ScriptedSource:
         return [number for number in self._terms if not self._has(number)]
 
     def _unwanted(self) -> list[int]:
+        if self._rejoins:
+            return list(self._terms)
         return [number for number in self._terms if self.group.targets.get(number) is not self]
 
     def _free(self) -> list[int]:
@@ -233,6 +240,7 @@ class ScriptedSource:
                         del self.group.owners[number]
                 self._drop(unwanted)
                 topic.changed.notify_all()
+        self._rejoins = False
         with topic.changed:
             free = self._free()
             for number in free:

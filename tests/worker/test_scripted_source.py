@@ -30,6 +30,7 @@ from tests.sources.test_source_conformance import (
     test_the_end_is_not_reached_while_another_member_is_behind,
     test_the_end_is_reached_only_when_all_is_committed,
     test_what_is_committed_while_revoked_counts,
+    test_who_joins_anew_has_its_partitions_revoked_and_assigned_again,
     test_who_leaves_hands_over_without_a_wait,
     test_without_a_commit_everything_comes_again,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "test_the_end_is_not_reached_while_another_member_is_behind",
     "test_the_end_is_reached_only_when_all_is_committed",
     "test_what_is_committed_while_revoked_counts",
+    "test_who_joins_anew_has_its_partitions_revoked_and_assigned_again",
     "test_who_leaves_hands_over_without_a_wait",
     "test_without_a_commit_everything_comes_again",
 ]

@@ -18,7 +18,7 @@ from inorder.declaration import declaration_of
 from inorder.errors import InorderError
 from inorder.lab.places import Place
 from inorder.lab.runlog import now
-from inorder.ports import Listener, Queue, Source, Store
+from inorder.ports import GroupSource, Listener, Queue, Source, Store
 from inorder.wiring import open_lag, open_source, open_store
 from inorder.worker.assemble import Assembled
 from inorder.worker.settings import Settings
@@ -118,6 +118,10 @@ class Tapped:
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         self._source.resume(partitions)
+
+    def rejoin(self) -> None:
+        assert isinstance(self._source, GroupSource)
+        self._source.rejoin()
 
     def at_end(self) -> bool:
         return self._source.at_end()

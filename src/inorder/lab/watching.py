@@ -16,7 +16,7 @@ from inorder.errors import Fenced, Mismatch
 from inorder.lab.disorder import Class
 from inorder.lab.fates import Fates
 from inorder.lab.runlog import Decided, Decision, Received, Refused, RunLog, now
-from inorder.ports import Listener, Source, Store, Transaction
+from inorder.ports import GroupSource, Listener, Source, Store, Transaction
 
 NUMBER = "number"
 """The header that says which delivery of the stream a record is."""
@@ -69,6 +69,10 @@ class WatchedSource:
 
     def resume(self, partitions: Iterable[Partition]) -> None:
         self._source.resume(partitions)
+
+    def rejoin(self) -> None:
+        assert isinstance(self._source, GroupSource)
+        self._source.rejoin()
 
     def at_end(self) -> bool:
         return self.closing and self._source.at_end()

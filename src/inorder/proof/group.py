@@ -63,6 +63,7 @@ class SimulatedSource:
         self._fences = fences
         self._positions: dict[Partition, int] = {}
         self._kept_up = -1
+        self._rejoins = False
         self._paused: set[Partition] = set()
         self._listener: Any = None
 
@@ -104,6 +105,10 @@ class SimulatedSource:
         """Whether everything is committed, by whichever member."""
         return all(self.group.committed[partition] == len(log) for partition, log in self.group.log.items())
 
+    def rejoin(self) -> None:
+        """Let go of everything and take it again, at the next poll, if it is still ours to have."""
+        self._rejoins, self._kept_up = True, -1
+
     def close(self) -> None:
         """Leave the group."""
         self.group.remove(self, None)
@@ -117,7 +122,8 @@ class SimulatedSource:
         if gone:
             self._over(gone)
             listener.lost(gone)
-        unwanted = [partition for partition in self._positions if group.targets[partition] is not self]
+        anew, self._rejoins = self._rejoins, False
+        unwanted = [partition for partition in self._positions if anew or group.targets[partition] is not self]
         if unwanted:
             fences = dict(self._fences())
             listener.revoked(unwanted)

@@ -67,7 +67,8 @@ class Node:
         return found_once(self, self.store, name)
 
     def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Raise the fences, and tell of it."""
+        """Raise the fences, and tell of it. One that stands still just then does so late, as any transaction."""
+        self.world.before_transaction(self)
         fences = self.store.acquire(partitions)
         for partition, fence in fences.items():
             self.world.tell(Op.ASSIGNED, self.name, partition=str(partition), epoch=fence)

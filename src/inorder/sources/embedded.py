@@ -47,6 +47,7 @@ class EmbeddedSource:
         self._logs: dict[int, _Log] = {}
         self._paused: set[Partition] = set()
         self._seen = -1
+        self._rejoins = False
         self._turn = 0
 
     @classmethod
@@ -93,32 +94,42 @@ class EmbeddedSource:
         """Whether the whole group has committed everything up to the end of every partition."""
         return not self._file.value("behind", self._member.group, self._topic)
 
+    def rejoin(self) -> None:
+        """Leave the group and join it again, at the next poll."""
+        self._rejoins = True
+
     def close(self) -> None:
         """Leave the group. Partitions are revoked first."""
         listener, self._listener = self._listener, None
-        partitions = [log.partition for log in self._logs.values()]
         try:
-            if listener is None:
-                return
-            if partitions and self._member.alive():
-                listener.revoked(partitions)
-            elif partitions:
-                listener.lost(partitions)
-            self._logs.clear()
-            self._member.leave()
+            if listener is not None:
+                self._leave(listener)
         finally:
             self._file.close()
 
+    def _leave(self, listener: Listener) -> None:
+        partitions = [log.partition for log in self._logs.values()]
+        if partitions and self._member.alive():
+            listener.revoked(partitions)
+        elif partitions:
+            listener.lost(partitions)
+        self._drop(list(self._logs))
+        self._member.leave()
+
     def _keep_up(self) -> None:
         """Heartbeat when it is due, and follow what changed in the group."""
+        listener = self._listener
+        if listener is None:
+            raise RuntimeError("subscribe first")
+        if self._rejoins:
+            self._leave(listener)
+            self._member.join()
+            self._rejoins, self._seen = False, -1
         version = self._file.data_version()
         if self._member.sync_in_s() > 0 and (version == self._seen or not self._member.changed()):
             self._seen = version
             return
         self._seen = version
-        listener = self._listener
-        if listener is None:
-            raise RuntimeError("subscribe first")
         standing = self._member.sync(self._logs.keys())
         if standing.lost:
             if lost := self._drop(list(self._logs)):

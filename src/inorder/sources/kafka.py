@@ -57,6 +57,10 @@ class KafkaSource:
         """Join the group. `Unreachable` if the cluster does not answer, `UsageError` if it has no such topic."""
         self._member.join(listener)
 
+    def rejoin(self) -> None:
+        """Leave the group and join it again, during later polls."""
+        self._member.rejoin()
+
     def close(self) -> None:
         """Leave the group. Partitions are revoked first, which commits what is settled."""
         if not self._closed:

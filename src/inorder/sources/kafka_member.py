@@ -80,6 +80,14 @@ class Member:
             raise contact.no_topic(self._bootstrap, self._topic)
         self._listener = listener
         self._polled_at = time.monotonic()
+        self._subscribe()
+
+    def rejoin(self) -> None:
+        """Leave the group and join it again. Partitions are revoked first, while it is polled."""
+        self.consumer.unsubscribe()
+        self._subscribe()
+
+    def _subscribe(self) -> None:
         self.consumer.subscribe(
             [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )

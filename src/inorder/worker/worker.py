@@ -17,7 +17,7 @@ from inorder.core.room import Room
 from inorder.core.waiting import Waiting
 from inorder.errors import InorderError, Unreachable
 from inorder.observe.nobody import NOBODY
-from inorder.ports import Clock, NotingSource, Observer, Queue, Source, Store
+from inorder.ports import Clock, GroupSource, NotingSource, Observer, Queue, Source, Store
 from inorder.worker.job import Job
 from inorder.worker.pulse import Pulse
 
@@ -33,8 +33,11 @@ COMMIT_EVERY_S = 0.1
 """Least time between two commits of offsets. What is redelivered for want of one is skipped by the guard."""
 NOTE_EVERY_S = 1.0
 """Least time between two commits that only say what is settled beyond a frontier that stands still."""
-FENCED_FOR_S = 30.0
-"""How long the store may refuse a partition before the source takes it away, which it does within its session."""
+FENCED_FOR_S = 5.0
+"""How long the store may refuse a partition that the source leaves us: a few times what a group takes to tell a member
+that it has been put out. After that its group is asked anew who has it."""
+REJOINS, REJOINS_WITHIN_S = 3, 600.0
+"""So many times within so long: whoever takes the partition away again after that is of another group."""
 OVERDUE_EVERY_S = 5.0
 """How often a worker looks for keys that somebody else has set going: an operator, or a replay that died."""
 OTHERS_FIRST_S = 2.0
@@ -101,6 +104,7 @@ class Loop:
         self._observer = observer
         self._pulse = Pulse(control, tally, clock)
         self._notes = source if isinstance(source, NotingSource) else None
+        self._group = source if isinstance(source, GroupSource) else None
         self._engine = Engine(limits, notes=self._notes is not None)
         self._stop = threading.Event()
         self._committed_at = 0.0
@@ -111,6 +115,8 @@ class Loop:
         self._full_since: float | None = None
         self._ended = False
         self._fenced: dict[Partition, float] = {}
+        """The partitions that the store refuses us, and since when."""
+        self._rejoined: list[float] = []
 
     def stop(self) -> None:
         """Ask the loop to finish what runs and to return. May be called from a signal handler."""
@@ -162,13 +168,25 @@ class Loop:
             self._receive(pieces)
 
     def _check_ownership(self) -> None:
-        """A partition that the store refuses us and the source still gives us: two groups write one stream."""
-        late = [p for p, since in self._fenced.items() if self._clock.now() - since > FENCED_FOR_S]
-        if late:
+        """Join the group anew for a partition that the store refuses us and the source leaves us.
+
+        An earlier owner may have raised the fence late: it waited for the store past its session. Whoever gets the
+        partition now raises it again, and is right. Where that does not help, two groups write one stream.
+        """
+        now = self._clock.now()
+        refused = [partition for partition, since in self._fenced.items() if now - since > FENCED_FOR_S]
+        if not refused:
+            return
+        self._rejoined = [at for at in self._rejoined if now - at < REJOINS_WITHIN_S]
+        if self._group is None or len(self._rejoined) >= REJOINS:
             raise InorderError(
-                f"{late[0]} is also consumed by another group into this stream: stop one of the two, "
+                f"{refused[0]} is also consumed by another group into this stream: stop one of the two, "
                 "or give one of the consumers another name="
             )
+        log.warning("%s is ours, and somebody else took it in the store: joining the group anew", refused[0])
+        self._rejoined.append(now)
+        self._fenced.clear()
+        self._group.rejoin()
 
     def _look_for_overdue(self) -> None:
         """Wake keys whose waiting was changed behind the worker's back."""
