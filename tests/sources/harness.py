@@ -58,8 +58,10 @@ class Consumer:
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         assert self.owned >= set(partitions), "revoked, but never assigned"
-        self.on_revoked(partitions)
-        self.owned -= set(partitions)
+        try:
+            self.on_revoked(partitions)
+        finally:
+            self.owned -= set(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         assert self.owned >= set(partitions), "lost, but never assigned"
