@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import time
+import weakref
+from collections.abc import Callable
 from contextlib import closing
+from typing import Any
 
 import pytest
+from psycopg.pq import Format
+from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 
 from tests.stores.making import opened
 
@@ -30,3 +36,63 @@ def test_results_that_are_kept_are_each_their_own(url: str) -> None:
         kept = [tx.execute("select %s::int", [n]) for n in range(5)]
         tx.execute("select -1")
         assert [result.fetchone() for result in kept] == [(n,) for n in range(5)]
+
+
+def test_cursors_are_used_again_once_nobody_holds_them(url: str) -> None:
+    with closing(opened(url)) as store, store.transaction() as tx:
+        first = tx.execute("select 1")
+        second = tx.execute("select 2")
+        assert second is not first
+        assert first.fetchone() == (1,)
+        same = weakref.ref(first)
+        del first
+        third = tx.execute("select 3")
+        again = same()
+        assert again is not None
+        assert again is third
+        assert (second.fetchone(), third.fetchone()) == ((2,), (3,))
+
+
+def test_no_cursor_is_used_again_before_its_answer_is_in(url: str) -> None:
+    with closing(opened(url)) as store, store.transaction() as tx, tx.together():
+        unanswered = {id(tx.execute("select pg_sleep(0.05)")) for _ in range(3)}
+        assert len(unanswered) == 3
+
+
+def _closed(cursor: Any) -> None:
+    cursor.close()
+
+
+def _in_dictionaries(cursor: Any) -> None:
+    cursor.row_factory = dict_row
+
+
+def _by_many(cursor: Any) -> None:
+    cursor.arraysize = 10
+
+
+def _in_binary(cursor: Any) -> None:
+    cursor.format = Format.BINARY
+
+
+def _numbers_as_text(cursor: Any) -> None:
+    cursor.adapters.register_loader("int4", TextLoader)
+
+
+@pytest.mark.parametrize("change", [_closed, _in_dictionaries, _by_many, _in_binary, _numbers_as_text])
+def test_what_a_handler_does_to_a_cursor_is_for_that_cursor_alone(url: str, change: Callable[[Any], None]) -> None:
+    with closing(opened(url)) as store, store.transaction() as tx:
+        for _ in range(3):
+            change(tx.execute("select 1::int4 as n"))
+        found = tx.execute("select 1::int4 as n")
+        assert (found.format, found.arraysize, found.fetchall()) == (Format.TEXT, 1, [(1,)])
+
+
+@pytest.mark.parametrize("through", ["cursor", "transaction"])
+def test_what_a_handler_teaches_the_connection_is_for_all_cursors(url: str, through: str) -> None:
+    with closing(opened(url)) as store, store.transaction() as tx:
+        for _ in range(3):
+            tx.execute("select 1::int4")
+        connection = tx.connection if through == "transaction" else tx.execute("select 1::int4").connection
+        connection.adapters.register_loader("int4", TextLoader)
+        assert tx.execute("select 1::int4").fetchone() == ("1",)

@@ -19,6 +19,7 @@ from psycopg.pq import TransactionStatus
 
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.postgres.arrays import register
+from inorder.stores.postgres.cursors import Answer, Cursors
 from inorder.stores.postgres.weather import CONNECT_S, LOCK_S, first_line, theirs
 
 LOST_NETWORK = {
@@ -58,32 +59,6 @@ def address(url: str) -> Address:
     return Address(make_conninfo("", **(defaults | given)), schema, f"postgresql://{place}")
 
 
-class Answer(psycopg.Cursor[Any]):
-    """A cursor that waits for its statement's answer when somebody looks at it.
-
-    psycopg's own does so for rows alone; in a pipeline its `rowcount` says -1 for whatever has not been answered yet,
-    and a handler that asks whether its UPDATE found a row would be told the wrong thing.
-    """
-
-    @property
-    def rowcount(self) -> int:
-        """Rows affected by the statement."""
-        self._fetch_pipeline()
-        return super().rowcount
-
-    @property
-    def description(self) -> list[psycopg.Column] | None:
-        """The columns of the answer, if it has rows."""
-        self._fetch_pipeline()
-        return super().description
-
-    @property
-    def statusmessage(self) -> str | None:
-        """The server's own word for what it did."""
-        self._fetch_pipeline()
-        return super().statusmessage
-
-
 class Link(psycopg.Connection[Any]):
     """One connection. Lent to a handler, it does not commit or roll back."""
 
@@ -92,6 +67,8 @@ class Link(psycopg.Connection[Any]):
     """A number that no other connection has: the server keeps how far it got under it."""
     batch = 0
     """How many transactions it has tried to commit."""
+    cursors: Cursors
+    """For a handler's statements."""
 
     @property
     def label(self) -> str:
@@ -158,7 +135,7 @@ class Connections:
         session = secrets.randbits(63)
         try:
             link = Link.connect(self.at.conninfo, autocommit=True, application_name=label(session))
-            link.cursor_factory = Answer
+            link.cursor_factory, link.cursors = Answer, Cursors(link)
         except psycopg.OperationalError as error:
             raise Unreachable(f"store {self.at.name}: no connection ({first_line(error)})") from error
         with theirs(self.at.name):

@@ -53,6 +53,7 @@ class PostgresTransaction(LetterWrites):
         """psycopg's own connection, in this transaction. Do not commit or roll back on it."""
         with theirs(self._name):
             self._begin()
+        self._link.cursors.may_have_changed()
         return self._link
 
     def execute(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Cursor:
@@ -63,7 +64,7 @@ class PostgresTransaction(LetterWrites):
             raise UsageError("a handler's transaction is ended by inorder, not from within")
         with theirs(self._name):
             self._begin()
-            return self._link.execute(statement, parameters or None)
+            return self._link.cursors.execute(statement, parameters or None)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:

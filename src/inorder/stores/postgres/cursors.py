@@ -1,0 +1,106 @@
+"""The cursors that a handler's statements run on. Never shows a statement the answer to another one."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import Any
+
+import psycopg
+from psycopg.adapt import AdaptersMap
+from psycopg.pq import Format
+
+MOST = 1000
+"""Cursors kept to be used again. In a pipeline, as many as that may wait for their answers."""
+
+
+def _references(queue: deque[Any]) -> int:
+    return sys.getrefcount(queue[0])
+
+
+OURS_ALONE = _references(deque([object()]))
+"""References to what nobody holds but the queue that it is in."""
+
+
+class Answer(psycopg.Cursor[Any]):
+    """A cursor that waits for its statement's answer when somebody looks at it.
+
+    psycopg's own does so for rows alone; in a pipeline its `rowcount` says -1 for whatever has not been answered yet,
+    and a handler that asks whether its UPDATE found a row would be told the wrong thing.
+    """
+
+    cursors: Cursors | None = None
+    """Where it comes from, while a handler may hold it."""
+
+    @property
+    def rowcount(self) -> int:
+        """Rows affected by the statement."""
+        self._fetch_pipeline()
+        return super().rowcount
+
+    @property
+    def description(self) -> list[psycopg.Column] | None:
+        """The columns of the answer, if it has rows."""
+        self._fetch_pipeline()
+        return super().description
+
+    @property
+    def statusmessage(self) -> str | None:
+        """The server's own word for what it did."""
+        self._fetch_pipeline()
+        return super().statusmessage
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        """How values are read and written."""
+        if self.cursors is not None:
+            self.cursors.may_have_changed()
+        return super().adapters
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """The connection that it belongs to."""
+        if self.cursors is not None:
+            self.cursors.may_have_changed()
+        return super().connection
+
+
+class Cursors:
+    """Cursors of one connection, used again: to make one takes psycopg longer than to use it.
+
+    One is used again when nobody holds it any more: not the handler that was given it, and not psycopg, which holds it
+    until its answer is in. Whoever takes hold of what decides how values are read has new ones from then on.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self._used: deque[Answer] = deque()
+        self._most = MOST
+
+    def execute(self, statement: str, parameters: Any) -> Answer:
+        """Run a statement, and say where its answer will be."""
+        cursor = self._free() or Answer(self._connection)
+        cursor.execute(statement, parameters)
+        if len(self._used) < self._most:
+            cursor.cursors = self
+            self._used.append(cursor)
+        return cursor
+
+    def may_have_changed(self) -> None:
+        """Somebody holds what a new cursor takes its ways from: none is used again."""
+        self._most = 0
+        self._used.clear()
+
+    def _free(self) -> Answer | None:
+        used = self._used
+        if not used or _references(used) != OURS_ALONE:
+            return None
+        cursor = used.popleft()
+        cursor.cursors = None
+        changed = (
+            cursor.closed
+            or cursor.row_factory is not self._connection.row_factory
+            or cursor.format is not Format.TEXT
+            or cursor.arraysize != 1
+        )
+        return None if changed else cursor
