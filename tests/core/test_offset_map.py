@@ -6,6 +6,7 @@ import binascii
 from base64 import b64decode, b64encode
 from itertools import accumulate, chain
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,11 +83,44 @@ def test_a_damaged_one_says_nothing(drawn: tuple[int, list[tuple[int, int]]], da
 @examples(300)
 def test_one_that_was_made_up_with_a_right_sum_names_nothing_that_cannot_be(numbers: list[int], rest: bytes) -> None:
     """Whoever may commit for the group can write anything. It must stay within offsets, and in order."""
-    body = b"".join(leb128(number) for number in [7, *numbers]) + rest
-    text = "i1:" + b64encode(body + binascii.crc32(body).to_bytes(4)).decode()
-    flat = list(chain.from_iterable(decode(7, text)))
+    flat = list(chain.from_iterable(decode(7, made_up([7, *numbers], rest))))
     assert flat == sorted(set(flat))
     assert all(7 < offset <= MAX_OFFSET for offset in flat)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "runs"),
+    [
+        ([7, 5, 2], [(12, 14)]),
+        ([7, 5, 2, 1, 1], [(12, 14), (15, 16)]),
+        ([7, 0, 2], []),
+        ([7, 5, 0], []),
+        ([7, 5, 2, 0, 1], []),
+        ([7, 1, 2**63 - 9], [(8, 2**63 - 1)]),
+        ([7, 1, 2**63 - 8], []),
+        ([7, 5], []),
+        ([8, 5, 2], []),
+    ],
+)
+def test_runs_are_apart_and_end_within_offsets(numbers: list[int], runs: list[Run]) -> None:
+    assert decode(7, made_up(numbers)) == runs
+    assert decode(7, made_up(numbers).removeprefix("i1:")) == [], "it has no mark"
+
+
+def test_an_older_worker_wrote_the_same() -> None:
+    assert encode(300, [(310, 320), (600, 601)]) == "i1:rAIKCpgCAcOThPY="
+
+
+def test_of_more_than_there_is_room_for_the_longest_are_kept() -> None:
+    longest = [(10 * n, 10 * n + 5) for n in range(2, MOST_RUNS + 2)]
+    others = [(10**6 + 10 * n, 10**6 + 10 * n + 4) for n in range(MOST_RUNS)]
+    assert decode(1, encode(1, [(5, 9), *longest, *others])) == longest
+
+
+def made_up(numbers: list[int], rest: bytes = b"") -> str:
+    """A text with a right sum."""
+    body = b"".join(map(leb128, numbers)) + rest
+    return "i1:" + b64encode(body + binascii.crc32(body).to_bytes(4)).decode()
 
 
 def leb128(number: int) -> bytes:
@@ -98,8 +132,7 @@ def leb128(number: int) -> bytes:
 
 
 def test_one_that_is_too_long_is_not_read() -> None:
-    body = leb128(7) + leb128(1) * 2 * 4000
-    text = "i1:" + b64encode(body + binascii.crc32(body).to_bytes(4)).decode()
+    text = made_up([7, *[1] * 2 * 4000])
     assert decode(7, text) == []
     assert len(b64decode(text[3:])) > MOST_CHARACTERS
 
@@ -122,6 +155,13 @@ def test_of_each_slice_what_is_not_in_the_map_is_left(done: list[bool], missing:
             assert part.next_offset == offsets[-1] + 1
             left += offsets
     assert left == [n for n in exist if n not in places]
+
+
+def test_it_has_nothing_more_to_say_once_its_last_run_is_passed() -> None:
+    beyond = Beyond(100, [(101, 103), (105, 106)])
+    for first, stop, left, more in ((100, 103, [(0, 1)], True), (103, 105, [(0, 2)], True), (105, 106, [], False)):
+        piece = Slice.of(HOME, [Record(HOME, n, None, None) for n in range(first, stop)])
+        assert (beyond.undone(piece), bool(beyond)) == (left, more)
 
 
 def test_a_partition_that_begins_before_the_note_is_done_from_its_beginning() -> None:

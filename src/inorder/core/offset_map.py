@@ -26,7 +26,6 @@ MAX_OFFSET = 2**63 - 1
 _MARK = "i1:"
 _CRC_BYTES = 4
 _LOW, _MORE = 0x7F, 0x80
-_MOST_BITS = 63
 
 Run = tuple[int, int]
 """Offsets from the first up to, and without, the second."""
@@ -124,8 +123,6 @@ def _unpacked(body: bytes) -> Iterator[int]:
     for byte in body:
         number |= (byte & _LOW) << bits
         bits += 7
-        if bits > _MOST_BITS:
-            raise ValueError("no offset is that large")
         if byte < _MORE:
             yield number
             number = bits = 0

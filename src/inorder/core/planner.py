@@ -164,14 +164,11 @@ class Planner:
         return aside
 
     def advance(self, entity: Entity, events: Sequence[Event], effect: Effect, changes: Changes, now: float) -> None:
-        """Decide `events` of one entity, in the order they came, and what they set free among themselves."""
+        """Decide `events` of one entity: as they came, or under strict order sorted, so that none sets free another."""
         early: dict[int, Event] = {}
         for event in events:
-            found: Event | None = event
-            while found is not None:
-                if self.admit(entity, found, changes, now, early):
-                    self._attempt(entity, found, effect, changes, now)
-                found = early.pop(entity.version + 1, None) if early else None
+            if self.admit(entity, event, changes, now, early):
+                self._attempt(entity, event, effect, changes, now)
         for event in early.values():
             self.hold(entity, event, changes, now)
         self.look_ahead(entity, changes, now, events[-1])
