@@ -98,6 +98,13 @@ def test_a_key_with_a_gap_counts_what_comes_while_it_waits() -> None:
     assert decided([3, 1], entity=entity).distances == {1: 1, -1: 1}
 
 
+def test_what_waited_has_been_counted_when_it_came() -> None:
+    for version in (1, 4):
+        entity, changes = Entity("a", version=1, held={4: 1}, waiting=Waiting(Wait.GAP, 2, 0.0, due_at=9.0)), Changes(0)
+        assert not planner().admit(entity, event(version, receiver=(2, Outcome.HELD)), changes, 0.0)
+        assert changes.distances == {}
+
+
 def test_want_of_room_names_the_event_its_partition_and_why() -> None:
     error = NoRoom(event(3), "the limit is reached")
     assert (error.first, error.partition, str(error)) == (event(3), HOME, "the limit is reached")

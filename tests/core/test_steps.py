@@ -232,13 +232,15 @@ def test_what_comes_after_it_was_skipped_is_a_letter(order: Order) -> None:
     [letter] = changes.letters
     assert (letter.reason, letter.detail) == (Reason.LATE, "version 1 came after an operator skipped it")
     assert (letter.key, letter.version, letter.event_id, letter.first_at) == ("a", 1, "a1", NOW)
+    assert letter.attempts == 0, "no handler was tried"
     assert counts(changes) == {"received": 1, "late": 1}
 
 
 def test_what_cannot_be_read_is_counted_as_a_dead_letter() -> None:
     changes = Changes(0)
     planner().malformed(Malformed("no JSON", event(1).slice, 0), changes, NOW)
-    assert (counts(changes), len(changes.letters)) == ({"received": 1, "dead_lettered": 1}, 1)
+    assert counts(changes) == {"received": 1, "dead_lettered": 1}
+    assert [letter.attempts for letter in changes.letters] == [0]
 
 
 def test_without_parking_a_key_goes_on_past_its_letter_with_what_waits() -> None:
@@ -334,6 +336,15 @@ def test_under_another_order_a_gap_is_none(held: tuple[int, ...]) -> None:
     one = entity(1, held, gap(2, NOW))
     assert planner(Order.LATEST).wake(one, Changes(0), NOW)
     assert one.waiting == gap(2, NOW)
+
+
+def test_under_another_order_what_waits_can_always_go_on() -> None:
+    one = entity(1, (5,), Waiting(Wait.PARKED, 2, 1.0, home=HOME))
+    planner(Order.LATEST).resume(one, Changes(0), NOW)
+    assert one.waiting == Waiting(Wait.GAP, 2, 1.0, AT_ONCE, home=HOME)
+    one = entity(1, (), gap(2))
+    planner(Order.LATEST).look_ahead(one, Changes(0), NOW)
+    assert one.waiting == gap(2), "there is nothing to go on with"
 
 
 def test_a_key_that_starts_again_forgets_that_its_version_was_missing() -> None:

@@ -116,8 +116,7 @@ class Planner:
         else:
             aside = by_key(events)
         for key, rest in aside.items():
-            if rest:
-                self.advance(entities[key], rest, effect, changes, now)
+            self.advance(entities[key], rest, effect, changes, now)
 
     def _in_sequence(
         self,
@@ -139,7 +138,7 @@ class Planner:
             entity = entities[key]
             version = event.version
             if version != entity.version + 1 or entity.waiting is not None or key in aside:
-                if version <= entity.version and entity.waiting is None and key not in aside:
+                if version <= entity.version and entity.waiting is None:
                     changes.strayed(version - entity.version - 1)
                     self._refuse(event, _SETTLED[self.guard.decide(entity, event)], changes, now)
                 else:
@@ -150,7 +149,6 @@ class Planner:
             except Exception as error:
                 effect.undo(entity)
                 self.failed(entity, event, error, changes, now)
-                aside[key] = []
                 continue
             entity.version = version
             entity.recent.append(event.fingerprint)
