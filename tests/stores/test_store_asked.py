@@ -211,9 +211,15 @@ def test_it_is_told_in_order_and_page_by_page(place: Place, monkeypatch: pytest.
     assert [one.id for one in store.plans(9)] == [plan, older]
     assert [one.id for one in store.plans(1)] == [plan]
     assert [one.at for one in found["audit"]] == [7.0, 5.0, 6.0]
-    assert [key for key, _ in found["overdue"]] == ["f", "c", "a", "d"]
+    assert [key for key, _ in found["overdue"]] == list(store.overdue(9.0, [HERE, THERE])) == ["f", "c", "a", "d"]
+    assert found["waiting"] == {"gap": 2, "parked": 3, "retry": 2}
+    assert [[number for number, *_ in letters] for letters in found["open of"]] == [
+        numbers[1:2], numbers[2:4], [], numbers[:1],
+    ]  # fmt: skip
+    assert found["open letters"] == 6
     assert [key for key, _ in found["retried"]] == ["d", "c"]
     assert [one.place for one in store.plan_letters(plan)] == [0, 1, 2, 3]
+    assert [one.place for one in store.plan_letters(older)] == [1, 3]
 
 
 def test_of_many_only_as_many_are_told_as_are_asked_for(place: Place) -> None:
@@ -246,6 +252,8 @@ def test_letters_are_chosen_by_each_of_what_they_can_be_chosen_by(place: Place) 
     [named] = store.letters_by_key(9, key="b")
     assert (named.letters, named.first_version, named.first_at, named.last_at) == (2, 1, 1.0, 7.0)
     assert named.first_id == next(one.id for one in store.letters(key="b"))
+    [*_, lost] = store.letters_by_key(9)
+    assert (lost.key, lost.first_at, lost.last_at) == (None, 9.0, 9.5)
     [first, *_] = store.letters_by_reason(reason="failed")
     assert (first.first_at, first.last_at, first.keys, first.example) == (0.5, 8.0, 3, "ValueError: e")
 
@@ -319,6 +327,11 @@ def test_keys_that_wait_alone_are_chosen_by_key_and_time(place: Place) -> None:
     assert list(store.waiting_alone(9, key="c")) == ["c"]
     assert list(store.waiting_alone(9, key="b")) == [], "it has an open letter"
     assert list(store.waiting_alone(9, since=0.75)) == ["g", "d", "c"]
+    write(store, what=changes(letters=[letter(9, key="c")]))
+    assert list(store.waiting_alone(9, key="c")) == []
+    [(number, *_)] = store.open_letters_of("c")
+    assert in_one(store, lambda tx: tx.close_letter(number, "skipped", "skipped", "", 8.0))
+    assert list(store.waiting_alone(9, key="c")) == ["c"], "its letter is not open any more"
 
 
 def test_fences_and_copies_are_told_apart_by_all_of_their_names(place: Place) -> None:
@@ -330,6 +343,7 @@ def test_fences_and_copies_are_told_apart_by_all_of_their_names(place: Place) ->
     assert [store.fence_of(one) for one in (HERE, THERE)] == [1, 1]
     assert store.acquire([HERE, ELSEWHERE]) == {HERE: 2, ELSEWHERE: 4}
     assert store.share([HERE]) == {HERE: 2}
+    assert [store.fence_of(one) for one in (HERE, THERE)] == [2, 1]
     in_one(store, lambda tx: tx.set_exported("here", 3))
     in_one(store, lambda tx: tx.set_exported("there", 5))
     in_one(store, lambda tx: tx.set_exported("here", 4))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sqlite3
 
+import psycopg
 import pytest
 
 from inorder.errors import NotFound, Unreachable, UsageError
+from inorder.stores.letter_rows import PlanRow
 from tests.stores.making import changes, held, letter, row, versions, write
 from tests.stores.places import Place
 
@@ -52,6 +55,40 @@ def test_a_migration_that_fails_changes_nothing(place: Place, monkeypatch: pytes
             place.open()
     with place.open().transaction() as tx:
         tx.execute(place.extra)
+
+
+def test_the_tables_refuse_what_cannot_be(place: Place) -> None:
+    store, prefix = place.open(), place.audit_table.removesuffix("audit")
+    write(store, what=changes(letters=[letter(1)]))
+    for wrong in (
+        f"UPDATE {prefix}letters SET status = 'gone'",
+        f"INSERT INTO {prefix}streams (name, \"order\", baseline) VALUES ('orders', 'strict', 0)",
+    ):
+        with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)), store.transaction() as tx:
+            tx.execute(wrong)
+
+
+@pytest.mark.parametrize("table", ["letters", "edits", "plans", "tallies"])
+def test_a_number_is_given_once(place: Place, table: str) -> None:
+    """Whoever deletes rows leaves their numbers in logs and in the audit. They never name anything else."""
+    store = place.open()
+    plan = PlanRow(handler="h", code_version=None, made_at=5.0, actor="ann", reason="", selection={})
+
+    def made() -> int:
+        with store.transaction() as tx:
+            match table:
+                case "letters":
+                    assert tx.import_letter(letter(1), 1)
+                case "edits":
+                    return int(tx.add_edit(1, b"{}", "ann", "", 5.0))
+                case "plans":
+                    return int(tx.add_plan(plan, []))
+        return int(store.tally("worker") if table == "tallies" else next(store.letters()).id)
+
+    first = made()
+    with store.transaction() as tx:
+        tx.execute(f"DELETE FROM {place.audit_table.removesuffix('audit')}{table}")
+    assert made() > first
 
 
 def test_a_look_makes_no_store(place: Place) -> None:
