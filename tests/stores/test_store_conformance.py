@@ -28,6 +28,17 @@ def test_what_is_written_is_read_back(place: Place) -> None:
     assert entity.held == {}
 
 
+def test_all_of_an_entity_is_replaced(place: Place) -> None:
+    store = place.open()
+    write(store, [row("a", 0, 3, ranges=b"[[3,4]]", waits=True)], changes(waits={"a": gap(4)}))
+    recent = array("I", [5, 6])
+    write(store, [row("a", 1, 9, ranges=b"[[6,6]]", recent=recent.tobytes(), state=b"7", waits=False)])
+    entity = store.load(["a"])["a"]
+    assert (entity.version, entity.revision, entity.ranges) == (9, 2, Ranges([(6, 6)]))
+    assert (entity.recent, entity.stored_state) == (recent, b"7")
+    assert entity.waiting is None, "that it waits is told by the entity alone"
+
+
 def test_an_entity_may_have_no_state(place: Place) -> None:
     store = place.open()
     write(store, [row("a", 0, state=None), row("b", 0, state=b"")])

@@ -46,11 +46,13 @@ def test_a_letter_comes_back_whole(place: Place) -> None:
 
 def test_a_redelivery_makes_no_second_letter(place: Place) -> None:
     store = place.open()
-    write(store, what=changes(1, letters=[letter(1, "first", first_at=1.0, last_at=2.0, attempts=4)]))
-    write(store, what=changes(2, letters=[letter(1, "again", first_at=8.0, last_at=9.0, attempts=3)]))
+    first = letter(1, "first", error="one", first_at=1.0, last_at=2.0, attempts=4, code_version="1.0")
+    again = letter(1, "again", error="two", first_at=8.0, last_at=9.0, attempts=3, code_version="1.1")
+    write(store, what=changes(1, letters=[first]))
+    write(store, what=changes(2, letters=[again]))
     (found,) = store.letters()
-    assert found.tally == 1
-    assert found.letter == letter(1, "again", first_at=1.0, last_at=9.0, attempts=7)
+    assert (found.tally, found.code_version) == (1, "1.1")
+    assert found.letter == letter(1, "again", error="two", first_at=1.0, last_at=9.0, attempts=7)
 
 
 def test_what_parked_its_key_stays_a_failure_though_its_record_comes_again_as_a_conflict(place: Place) -> None:
