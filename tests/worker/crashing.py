@@ -37,6 +37,8 @@ from inorder.worker.settings import Settings
 from tests.worker.consumers import Entry, declare
 
 LIMITS = inorder.Limits(poll_events=5)
+ONE = inorder.Limits(poll_events=1, in_flight_events=1)
+"""One event at a time, read when the one before is through."""
 RETRY = inorder.Retry(attempts=4, delay_s=0.01, factor=1)
 UNTIL_IDLE_S = 0.05
 
@@ -114,7 +116,8 @@ def consumer(
     if kind == SERVICE:
         service = Service(effects)
 
-        @inorder.handler(key="key", version="version", id="id", name="stream", retry=RETRY, limits=LIMITS)
+        # Whoever is frozen in a handler has nothing else at hand to go on with before it hears of its end.
+        @inorder.handler(key="key", version="version", id="id", name="stream", retry=RETRY, limits=ONE)
         def put(entry: Entry, context: inorder.Context) -> None:
             act(entry)
             if not service.put(entry.key, entry.version, context.fence):
