@@ -151,7 +151,7 @@ def _condition(tokens: list[_Token], depth: int, whole: bool) -> Iterator[tuple[
     parts = [tokens[a + 1 : b] for a, b in pairwise(bounds)]
     for n, part in enumerate(parts):
         if len(parts) == 1:
-            if whole:
+            if whole and tokens[0].text != "true":
                 yield first, last, "1 = 1"
         elif n == 0:
             yield part[0].start, tokens[joints[0]].end, ""

@@ -39,6 +39,15 @@ def limit_pages(store: SqliteStore, pages: int) -> None:
         tx.execute(f"PRAGMA max_page_count = {pages}")
 
 
+def test_a_file_that_has_tables_of_the_users_own_becomes_a_store(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE accounts (n INTEGER) STRICT")
+    with closing(SqliteStore(str(file), "orders")) as store:
+        store.register(Order.STRICT, 0)
+        write(store, [row("a", 0)])
+        assert versions(store) == {"a": 1}
+
+
 def test_a_full_disk_is_an_outage_and_leaves_nothing(store: SqliteStore) -> None:
     limit_pages(store, 50)
     with pytest.raises(Unreachable, match="is full") as failure:

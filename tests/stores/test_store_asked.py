@@ -154,6 +154,7 @@ def test_nothing_of_one_stream_is_told_of_another_nor_changed_with_it(place: Pla
     assert [name for name, value in empty.items() if not is_nothing(value)] == []
     plans += fill(other, 1)
     letters += [each.id for each in other.letters()]
+    assert [each.name for each in one.streams()] == ["nobody", "one", "other"]
     assert everything(one, letters[:7], plans[:2]) == before
     assert everything(nobody, letters[:7], plans[:2]) == empty
     assert [one.letter(number) for number in letters[7:]] == [None] * 8

@@ -213,6 +213,10 @@ def test_streams_of_one_store_do_not_meet(place: Place) -> None:
     assert versions(orders) == {"a": 1}
     assert versions(others) == {"a": 8}
     assert orders.counts() == others.counts() == {"received": 1}
+    write(others, [row("b", 0)])
+    with pytest.raises(Mismatch) as refusal:
+        write(orders, [row("a", 7), row("b", 0)])
+    assert refusal.value.keys == ["a"]
     assert [(s.name, s.order, s.baseline) for s in orders.streams()] == [
         ("orders", Order.STRICT, 0),
         ("others", Order.LATEST, 5),

@@ -88,9 +88,10 @@ def test_another_event_is_not_held_in_its_place(place: Place) -> None:
 def test_due_are_the_keys_that_stopped_in_a_partition(place: Place) -> None:
     store = place.open()
     waits = {"a": gap(2, 30.0), "b": gap(2, 20.0, THERE), "c": parked(3), "d": gap(2, home=None), "e": gap(2, 0.0)}
+    waits["f"] = gap(2, home=Partition("other", 0))
     write(store, [row(key, 0, waits=True) for key in waits], changes(waits=waits))
     assert store.due([HERE]) == {"a": waits["a"], "e": waits["e"]}
-    assert store.due([HERE, THERE, Partition("other", 0)]) == {key: waits[key] for key in "abe"}
+    assert store.due([HERE, THERE, Partition("other", 1)]) == {key: waits[key] for key in "abe"}
     assert store.due([]) == {}
 
 

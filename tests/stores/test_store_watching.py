@@ -22,6 +22,22 @@ def test_a_worker_is_told_of_until_it_ends(place: Place) -> None:
     assert [each.tally for each in look.workers()] == [second]
 
 
+def test_a_worker_that_was_silent_for_a_day_is_not_told_of(place: Place) -> None:
+    store = place.open()
+    assert store.beat(store.tally("1"), [HERE], 0.0)
+    tallies = place.audit_table.removesuffix("audit") + "tallies"
+
+    def pass_s(seconds: float) -> None:
+        with store.transaction() as tx:
+            tx.execute(f"UPDATE {tallies} SET beat_at = beat_at - {seconds}")
+
+    pass_s(80_000)
+    [worker] = store.workers()
+    assert 80_000 <= worker.silent_s < 86_400
+    pass_s(6_400)
+    assert store.workers() == []
+
+
 def test_workers_of_another_stream_are_not_told_of(place: Place) -> None:
     store = place.open()
     store.beat(store.tally("1"), [HERE], 1.0)
