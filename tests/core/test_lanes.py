@@ -199,6 +199,15 @@ def test_the_longest_lane_goes_on_at_once_beside_many_short_ones() -> None:
     assert sum("long" in now for now in rounds(lanes, 4)[:20]) == 20
 
 
+def test_a_lane_that_has_just_its_share_waits_for_its_turn() -> None:
+    lanes = Lanes(2)
+    for number, key in enumerate("aab"):
+        lanes.add(event(key, number))
+    assert lanes.start() == [event("a", 0)]
+    lanes.finish("a")
+    assert lanes.start() == [event("b", 2)]
+
+
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=60))
 @examples(200)
 def test_however_long_some_lanes_are_the_others_get_every_second_start(keys: list[str]) -> None:

@@ -105,10 +105,11 @@ def test_one_that_was_made_up_with_a_right_sum_names_nothing_that_cannot_be(numb
 def test_runs_are_apart_and_end_within_offsets(numbers: list[int], runs: list[Run]) -> None:
     assert decode(7, made_up(numbers)) == runs
     assert decode(7, made_up(numbers).removeprefix("i1:")) == [], "it has no mark"
+    assert decode(7, made_up(numbers, b"\x85")) == [], "its last number is cut short"
 
 
 def test_an_older_worker_wrote_the_same() -> None:
-    assert encode(300, [(310, 320), (600, 601)]) == "i1:rAIKCpgCAcOThPY="
+    assert encode(300, [(310, 320), (447, 575)]) == "i1:rAIKCn+AAWaLuBo="
 
 
 def test_of_more_than_there_is_room_for_the_longest_are_kept() -> None:

@@ -77,8 +77,8 @@ class Claims:
             if claimed is None or key not in changes.entities:
                 continue
             waits = changes.waits.get(key, claimed)
-            if key not in changes.waits or (waits is not None and waits.due_at == AT_ONCE):
-                renewed[key] = changes.waits[key] = self._until(key, waits or claimed)
+            if waits is not None and (key not in changes.waits or waits.due_at == AT_ONCE):
+                renewed[key] = changes.waits[key] = self._until(key, waits)
         return renewed
 
     def confirm(self, renewed: Mapping[str, Waiting]) -> None:
