@@ -1,0 +1,309 @@
+"""Group commits of lanes: one at a time, settled when they are through and never before, and what a refusal means.
+
+Pure: the store answers when it is told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, cast
+
+from inorder.core.changes import Changes
+from inorder.core.engine import Unit
+from inorder.core.entity import Entity
+from inorder.core.event import Event, Partition, Record, Slice
+from inorder.core.guard import Guard
+from inorder.core.limits import Limits
+from inorder.core.order import Order, Outcome
+from inorder.core.planner import Planner
+from inorder.core.retry import ErrorClass, Retry
+from inorder.core.room import Room
+from inorder.core.rows import EntityRow
+from inorder.core.waiting import Wait, Waiting
+from inorder.errors import Fenced, Mismatch
+from inorder.observe.nobody import Nobody
+from inorder.worker import commits as committing
+from inorder.worker.claims import Claims
+from inorder.worker.commits import Commits
+from inorder.worker.group import Group, Groups
+from inorder.worker.keeper import Keeper
+from inorder.worker.known import Known
+
+HERE, THERE = Partition("topic", 0), Partition("topic", 1)
+
+
+class Desk:
+    """A store's writes: how many there are at a time, what of, and when and how they end."""
+
+    def __init__(self) -> None:
+        self.writes: list[tuple[list[str], dict[Partition, int]]] = []
+        self.under_way = 0
+        self.answer = asyncio.Event()
+        self.answer.set()
+        self.refuses: Exception | None = None
+
+    async def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
+        self.writes.append(([row.key for row in rows], dict(fences)))
+        self.under_way += 1
+        assert self.under_way == 1, "two commits at once"
+        await self.answer.wait()
+        self.under_way -= 1
+        if self.refuses is not None:
+            raise self.refuses
+
+
+class Watching(Nobody):
+    """Notes what the commits tell an observer."""
+
+    def __init__(self, told: list[Any]) -> None:
+        self.told = told
+
+    def committed(self, changes: Changes, deciding_s: float | None = None, storing_s: float = 0.0) -> None:
+        assert (deciding_s, storing_s >= 0.0) == (None, True)
+        self.told.append(("committed", sorted(changes.entities)))
+
+    def outdated(self) -> None:
+        self.told.append("outdated, observed")
+
+    def fenced(self, partitions: int) -> None:
+        self.told.append(("fenced", partitions))
+
+
+class Course:
+    """Commits of some groups, and all that they say."""
+
+    def __init__(self, claims: Claims | None = None) -> None:
+        self.told: list[Any] = []
+        self.desk = Desk()
+        keeper = cast(Keeper, self.desk)
+        self.groups = Groups(lambda: Changes(0))
+        self.known = Known(keeper, self.groups, 0, 0)
+        self.planner = Planner(Guard(Order.STRICT), Retry(), Limits(), True, lambda error: ErrorClass.POISON)
+        self.tasks: list[asyncio.Task[None]] = []
+        self.commits = Commits(self.planner, keeper, self.groups, self.known, claims, Watching(self.told), self._spawn)
+        self.commits.loop = asyncio.get_running_loop()
+        self.commits.through = lambda waits, settled: self.told.append(("through", dict(waits), settled))
+        self.commits.refused = self._refused
+        self.commits.outdated = lambda: self.told.append("outdated")
+        self.commits.go = lambda: self.told.append("go")
+        self.offset = 0
+
+    def decide(self, key: str, home: Partition = HERE, waits: Waiting | None = None) -> Unit:
+        """One event of a key, the only one of its unit, was decided."""
+        piece = Slice.of(home, [Record(home, self.offset, b"k", b"")])
+        self.offset += 1
+        unit = Unit(home, 7, piece.next_offset, 1, 0)
+        self.groups.opened(unit, piece)
+        now = self.groups.now
+        now.changes.entities[key] = Entity(key)
+        if waits is not None:
+            now.changes.waits[key] = waits
+        now.events.append(Event(key, 1, f"{key}1", 1, None, piece, 0))
+        return unit
+
+    async def end(self) -> None:
+        """Until nothing is under way."""
+        while self.tasks:
+            await self.tasks.pop()
+
+    def _spawn(self, what: Coroutine[Any, Any, None]) -> None:
+        self.tasks.append(asyncio.create_task(what))
+
+    def _refused(self, group: Group, lost: Mapping[Partition, int]) -> None:
+        assert self.groups.writing == {}, "it may be decided again"
+        self.told.append(("refused", sorted(group.changes.entities), dict(lost)))
+
+
+async def turns() -> None:
+    """Let all that can go on do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_there_is_one_at_a_time_and_what_it_decided_is_settled_when_it_is_through() -> None:
+    async def course() -> None:
+        it, waits = Course(), Waiting(Wait.GAP, 1, 0.0)
+        it.commits.soon()
+        assert (it.tasks, it.commits.busy) == ([], False), "there is nothing to commit"
+        first = it.decide("a", waits=waits)
+        it.desk.answer.clear()
+        it.commits.soon()
+        assert it.commits.busy
+        second = it.decide("b", THERE)
+        it.commits.soon()
+        await turns()
+        assert (it.desk.writes, it.told) == ([(["a", "b"], {HERE: 7, THERE: 7})], [])
+        third = it.decide("c")
+        it.commits.soon()
+        await turns()
+        assert (len(it.desk.writes), it.commits.count) == (1, 0)
+        assert it.groups.entity("a") is not None, "while it is being written"
+        it.desk.answer.set()
+        await it.end()
+        assert it.told == [("committed", ["a", "b"]), ("through", {"a": waits}, [first, second]), "go"]
+        assert (it.commits.busy, it.commits.count, it.groups.entity("a")) == (False, 1, None)
+        it.commits.soon()
+        await it.end()
+        assert it.told[3:] == [("committed", ["c"]), ("through", {}, [third]), "go"]
+
+    asyncio.run(course())
+
+
+def test_what_was_changed_by_others_is_decided_again_and_settles_nothing() -> None:
+    async def course() -> None:
+        it = Course()
+        it.decide("a")
+        it.desk.refuses = Mismatch(["a"])
+        it.commits.soon()
+        await it.end()
+        assert it.told == ["outdated", "outdated, observed", ("refused", ["a"], {}), "go"]
+        assert (it.commits.busy, it.commits.count) == (False, 1)
+
+    asyncio.run(course())
+
+
+def test_what_is_fenced_is_left_to_the_new_owner_of_that_partition() -> None:
+    async def course() -> None:
+        it = Course()
+        it.decide("a")
+        it.decide("b", THERE)
+        it.desk.refuses = Fenced([THERE])
+        it.commits.soon()
+        await it.end()
+        assert it.told == [("fenced", 1), ("refused", ["a", "b"], {THERE: 7}), "go"]
+
+    asyncio.run(course())
+
+
+def test_a_worker_that_has_not_heard_of_the_store_asks_whether_its_partitions_are_its_own() -> None:
+    async def course() -> None:
+        it = Course()
+        now = it.commits._confirmed_at
+        assert it.commits.confirmed(now + committing.CONFIRM_EVERY_S)
+        it.known.fences = {HERE: 7, THERE: 8}
+        late = now + committing.CONFIRM_EVERY_S + 0.1
+        assert not it.commits.confirmed(late)
+        assert not it.commits.confirmed(late)
+        await it.end()
+        assert (it.desk.writes, it.told) == ([([], {HERE: 7, THERE: 8})], ["go"]), "asked once"
+        assert it.commits._confirmed_at >= now
+        it.decide("a")
+        it.desk.refuses = Fenced([HERE])
+        assert not it.commits.confirmed(it.commits._confirmed_at + 2.0)
+        await it.end()
+        assert it.told[1:] == [("fenced", 1), ("refused", ["a"], {HERE: 7}), "go"]
+        it.desk.refuses, before = None, it.commits._confirmed_at
+        it.decide("b")
+        it.commits.soon()
+        await it.end()
+        assert it.commits._confirmed_at > before, "a commit is an answer too"
+
+    asyncio.run(course())
+
+
+class Later:
+    """Notes what is to be called later, and whether that was taken back."""
+
+    def __init__(self) -> None:
+        self.after_s: list[float] = []
+        self.cancelled = 0
+        self.due: Callable[[], None] = lambda: None
+
+    def call_later(self, after_s: float, what: Callable[[], None]) -> Later:
+        self.after_s.append(after_s)
+        self.due = what
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def test_the_next_one_waits_for_more_that_is_about_to_be_decided() -> None:
+    async def course() -> None:
+        it, later = Course(), Later()
+        it.commits.loop, it.commits.more = cast(asyncio.AbstractEventLoop, later), lambda: True
+        it.decide("a")
+        it.commits.soon()
+        await it.end()
+        assert (len(it.desk.writes), later.after_s) == (1, []), "the first one after a while begins at once"
+        it.commits._began_at += 600.0
+        it.decide("b")
+        it.commits.soon()
+        it.commits.soon()
+        assert (it.tasks, it.commits.busy, later.cancelled) == ([], False, 0)
+        [after_s] = later.after_s
+        assert 0.0 < after_s <= 600.0 + committing.COMMIT_EVERY_S
+        it.commits.more = lambda: False
+        it.commits.soon()
+        await it.end()
+        assert (len(it.desk.writes), later.cancelled) == (2, 1), "nothing runs any more"
+        it.commits.more = lambda: True
+        it.commits._began_at += 600.0
+        it.decide("c")
+        it.commits.soon()
+        later.due()
+        await it.end()
+        assert [keys for keys, _ in it.desk.writes] == [["a"], ["b"], ["c"]], "it was time"
+        it.commits._began_at += 600.0
+        it.decide("d")
+        it.commits.soon()
+        assert len(later.after_s) == 3
+        with it.commits.alone():
+            later.due()
+        assert it.tasks == [], "something else is being written"
+        it.groups.take()
+        later.due()
+        assert it.tasks == [], "there is nothing to commit"
+
+    asyncio.run(course())
+
+
+def test_of_a_queue_each_is_committed_at_once_and_claims_begin_anew() -> None:
+    class Claiming:
+        """Claims every key."""
+
+        def __init__(self) -> None:
+            self.told: list[Any] = []
+
+        def renew(self, keys: Sequence[str], changes: Changes) -> dict[str, Waiting]:
+            self.told.append(("renew", list(keys), sorted(changes.entities)))
+            return {"a": Waiting(Wait.GAP, 1, 0.0)}
+
+        def confirm(self, renewed: Mapping[str, Waiting]) -> None:
+            self.told.append(("confirm", list(renewed)))
+
+    async def course() -> None:
+        claims = Claiming()
+        it = Course(cast(Claims, claims))
+        it.commits.more, it.commits.waking = lambda: True, lambda: ["a"]
+        for key in "ab":
+            it.decide(key)
+            it.commits.soon()
+            assert it.commits.busy
+            await it.end()
+        assert claims.told[:2] == [("renew", ["a"], ["a"]), ("confirm", ["a"])]
+        it.desk.refuses = Mismatch(["c"])
+        it.decide("c")
+        it.commits.soon()
+        await it.end()
+        assert [one[0] for one in claims.told] == ["renew", "confirm", "renew", "confirm", "renew"]
+
+    asyncio.run(course())
+
+
+def test_the_room_is_told_of_what_was_written() -> None:
+    async def course() -> None:
+        it = Course()
+        it.planner.room = room = Room(Limits(held=1))
+        room.read(0, 0, ())
+        unit = it.decide("a")
+        changes = it.groups.now.changes
+        piece = Slice.of(HERE, [Record(HERE, 9, b"k", b"")])
+        changes.hold(Event("a", 5, "a5", 5, None, piece, 0), Outcome.HELD)
+        it.commits.soon()
+        await it.end()
+        assert it.told[1] == ("through", {}, [unit])
+        assert room.for_held(Entity("z"), Changes(0)) is not None
+
+    asyncio.run(course())
