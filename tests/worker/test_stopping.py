@@ -6,13 +6,15 @@ import asyncio
 import itertools
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 import inorder
 from inorder.declaration import declaration_of
-from tests.worker.bench import GROUP, TOPIC, Bench, entries, until
+from tests.worker.bench import GROUP, TOPIC, Bench, Working, entries, until
+from tests.worker.conftest import kinds
 from tests.worker.consumers import Entry
 
 
@@ -134,6 +136,84 @@ def test_two_workers_share_a_stream(bench: Bench) -> None:
     last = next(versions)
     assert bench.effects() == {key: list(range(1, last)) for key in keys}
     assert bench.outcomes()["applied"] == bench.produced
+
+
+@kinds("async call")
+def test_a_call_that_is_cut_short_at_the_end_is_told_and_cleans_up_before_its_loop_is_closed(bench: Bench) -> None:
+    cleaned: list[str] = []
+
+    async def act(entry: Entry) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0.01)
+            cleaned.append(entry.key)
+
+    bench.produce(*entries("a", 1), *entries("b", 1))
+    working = bench.start(bench.declare(act, limits=inorder.Limits(drain_s=0.05)))
+    until("both run", lambda: len(bench.entered) == 2)
+    loop = loop_of(working)
+    assert not working.stop()
+    assert sorted(cleaned) == ["a", "b"]
+    assert not asyncio.all_tasks(loop)
+    assert loop.is_closed()
+    assert bench.outcomes() == {}
+
+
+@kinds("async call")
+def test_calls_beside_one_that_blocks_their_loop_are_told_and_clean_up(bench: Bench) -> None:
+    cleaned: list[str] = []
+
+    async def act(entry: Entry) -> None:
+        if entry.key == "blocks":
+            time.sleep(0.5)
+        elif bench.entered.count(("a", 1)) == 1:
+            try:
+                await asyncio.sleep(1000)
+            finally:
+                await asyncio.sleep(0.01)
+                cleaned.append(entry.key)
+
+    bench.produce(*entries("a", 1), *entries("blocks", 1), partition=0)
+    limits, retry = inorder.Limits(handler_s=0.15), inorder.Retry(attempts=1)
+    working = bench.start(bench.declare(act, limits=limits, retry=retry))
+    loop = loop_of(working)
+    until("it is told", lambda: cleaned)
+    until("the loop is closed", loop.is_closed)
+    until("all is settled", bench.committed)
+    assert ("blocks", 1, "failed") in bench.dead()
+    assert not asyncio.all_tasks(loop)
+    assert working.stop()
+
+
+@kinds("call")
+def test_a_thread_that_goes_on_when_its_worker_has_ended_troubles_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", troubles.append)
+    gate = threading.Event()
+
+    def act(entry: Entry) -> None:
+        with suppress(BaseException):
+            gate.wait()
+        gate.wait()
+
+    others = set(threading.enumerate())
+    bench.produce(*entries("a", 1))
+    working = bench.start(bench.declare(act, limits=inorder.Limits(drain_s=0.05)))
+    until("it runs", lambda: bench.entered)
+    assert not working.stop()
+    gate.set()
+    until("its thread has ended", lambda: set(threading.enumerate()) <= others)
+    assert troubles == []
+
+
+def loop_of(working: Working) -> asyncio.AbstractEventLoop:
+    """The event loop that a worker's handlers run on."""
+    runner: Any = working.parts.loop._runner
+    found: asyncio.AbstractEventLoop = runner._loop
+    return found
 
 
 @pytest.mark.parametrize("bench", ["fold"], indirect=True)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from types import coroutine
@@ -142,8 +143,9 @@ class Calls:
         return next((run.events[0] for run in list(self.runs) if task is not None and run.task is task), None)
 
     def close(self) -> None:
-        """Let the threads end, and those calls that still run."""
-        for run in list(self.runs):
+        """Let the threads end, and those calls that still run: nothing follows from what becomes of them."""
+        left, self.runs = self.runs, set()
+        for run in left:
             self._leave(run)
         if self._pool is not None:
             self._pool.close()
@@ -232,7 +234,9 @@ class Calls:
         except Exception as error:
             run.error = error
         self._ended.append(run)
-        self._tell_soon(self._loop.call_soon_threadsafe)
+        # If the loop is closed, the worker has ended before its handler did.
+        with suppress(RuntimeError):
+            self._tell_soon(self._loop.call_soon_threadsafe)
 
     def _tell_soon(self, call_soon: Callable[[Callable[[], None]], Any]) -> None:
         """One call for all that have ended by the time it is made."""

@@ -21,6 +21,9 @@ from inorder.worker.turning import new_loop
 
 log = logging.getLogger("inorder.worker")
 
+LEAVING_S = 0.5
+"""How long handlers that are cut short at the end of their loop may take to clean up behind themselves."""
+
 
 class LaneRunner:
     """See `inorder.worker.worker.Runner`. Called from the poll loop's thread.
@@ -58,6 +61,7 @@ class LaneRunner:
         def run() -> None:
             with suppress(Left):
                 loop.run_forever()
+            loop.close()
 
         self._thread = threading.Thread(target=run, name="inorder-lanes", daemon=True)
         self._thread.start()
@@ -142,7 +146,7 @@ class LaneRunner:
         work, loop, thread = self._work, self._loop, self._thread
         work.abandon()
         throw(Left, thread)
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(_end, loop, work)
         self._asked_at = None
         self._inbox.clear()
         self._owned.clear()
@@ -162,8 +166,8 @@ class LaneRunner:
         ended = finished.wait(timeout_s)
         if not ended and self._work.stuck_in() is not None:
             throw(Left, self._thread)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(1.0)
+        self._loop.call_soon_threadsafe(_end, self._loop, self._work)
+        self._thread.join(2 * LEAVING_S)
         self._work.close()
         return ended
 
@@ -194,3 +198,20 @@ class LaneRunner:
     def _fail(self, error: BaseException) -> None:
         self._failure = error
         self._news.set()
+
+
+def _end(loop: asyncio.AbstractEventLoop, work: LaneWork) -> None:
+    """Stop the loop, when what still runs on it has been told and has ended."""
+
+    async def end() -> None:
+        work.leave()
+        others = asyncio.all_tasks() - {ending}
+        for other in others:
+            if not other.cancelling():
+                # To be told twice would cut the cleaning up short as well.
+                other.cancel()
+        if others:
+            await asyncio.wait(others, timeout=LEAVING_S)
+        loop.stop()
+
+    ending = loop.create_task(end())

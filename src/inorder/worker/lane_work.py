@@ -424,6 +424,10 @@ class LaneWork:
         else:
             finished()
 
+    def leave(self) -> None:
+        """Before the loop ends: do without what still runs."""
+        self._calls.close()
+
     def close(self) -> None:
         """After the loop has ended. From any thread."""
         self._calls.close()
