@@ -218,6 +218,9 @@ def test_it_is_told_in_order_and_page_by_page(place: Place, monkeypatch: pytest.
         numbers[1:2], numbers[2:4], [], numbers[:1],
     ]  # fmt: skip
     assert found["open letters"] == 6
+    assert [(one.reason, one.letters, one.keys) for one in found["open reasons"]] == [
+        ("failed", 3, 2), ("late", 1, 1), ("malformed", 2, 0),
+    ]  # fmt: skip
     assert [key for key, _ in found["retried"]] == ["d", "c"]
     assert [one.place for one in store.plan_letters(plan)] == [0, 1, 2, 3]
     assert [one.place for one in store.plan_letters(older)] == [1, 3]
