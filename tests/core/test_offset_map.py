@@ -106,6 +106,7 @@ def test_runs_are_apart_and_end_within_offsets(numbers: list[int], runs: list[Ru
     assert decode(7, made_up(numbers)) == runs
     assert decode(7, made_up(numbers).removeprefix("i1:")) == [], "it has no mark"
     assert decode(7, made_up(numbers, b"\x85")) == [], "its last number is cut short"
+    assert decode(7, made_up(numbers).replace(":", ":!")) == [], "that is no Base64"
 
 
 def test_an_older_worker_wrote_the_same() -> None:

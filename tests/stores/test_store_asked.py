@@ -56,7 +56,7 @@ def fill(store: Any, salt: int, closed: int = 1) -> Any:
     if salt:
         letters.append(letter(8, key="c"))
     early = [held("a", 9), held("a", 4 + salt), held("c", 2), held("d", 2), held("d", 3), held("d", 7), held("f", 5)]
-    more = {"x": Waiting(Wait.RETRY, 2, 0.125, 8.0, attempts=1, home=HERE)}
+    more = {"x": Waiting(Wait.RETRY, 2, 0.125, 8.0, attempts=1, home=HERE), "a": gap(3, 6.0), "b": parked(4)}
     waits = WAITS | more if salt else WAITS
     what = changes(tally, early, letters=letters, waits=waits, counts={"received": 5 + salt, "applied": 2})
     keys = "xhgfedcba" if salt else "hgfedcba"
@@ -214,6 +214,7 @@ def test_it_is_told_in_order_and_page_by_page(place: Place, monkeypatch: pytest.
     assert [one.at for one in found["audit"]] == [7.0, 5.0, 6.0]
     assert [key for key, _ in found["overdue"]] == list(store.overdue(9.0, [HERE, THERE])) == ["f", "c", "a", "d"]
     assert found["waiting"] == {"gap": 2, "parked": 3, "retry": 2}
+    assert found["waits"] == {"gap": (2, 0.25), "parked": (3, 0.5), "retry": (2, 6.0)}
     assert [[number for number, *_ in letters] for letters in found["open of"]] == [
         numbers[1:2], numbers[2:4], [], numbers[:1],
     ]  # fmt: skip

@@ -55,6 +55,13 @@ def test_a_redelivery_makes_no_second_letter(place: Place) -> None:
     assert found.letter == letter(1, "again", error="two", first_at=1.0, last_at=9.0, attempts=7)
 
 
+def test_a_conflict_that_comes_again_is_a_conflict_still(place: Place) -> None:
+    store = place.open()
+    for at in (2.0, 9.0):
+        write(store, what=changes(letters=[letter(1, "claimed", reason=Reason.CONFLICT, last_at=at, attempts=1)]))
+    assert the_letters(store) == [letter(1, "claimed", reason=Reason.CONFLICT, last_at=9.0, attempts=2)]
+
+
 def test_what_parked_its_key_stays_a_failure_though_its_record_comes_again_as_a_conflict(place: Place) -> None:
     store = place.open()
     conflict, failed = (
