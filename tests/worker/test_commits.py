@@ -6,6 +6,7 @@ Pure: the store answers when it is told to.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import SimpleNamespace
@@ -156,7 +157,9 @@ def test_there_is_one_at_a_time_and_what_it_decided_is_settled_when_it_is_throug
     asyncio.run(course())
 
 
-def test_what_was_changed_by_others_is_decided_again_and_settles_nothing() -> None:
+def test_what_was_changed_by_others_is_decided_again_and_settles_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
     async def course() -> None:
         it = Course()
         it.decide("a")
@@ -164,12 +167,14 @@ def test_what_was_changed_by_others_is_decided_again_and_settles_nothing() -> No
         it.commits.soon()
         await it.end()
         assert it.told == ["outdated", "outdated, observed", ("refused", ["a"], {}), "go"]
+        [line] = [one for one in caplog.records if "decided again" in one.message]
+        assert line.levelno == logging.INFO
         assert (it.commits.busy, it.commits.count) == (False, 1)
 
     asyncio.run(course())
 
 
-def test_what_is_fenced_is_left_to_the_new_owner_of_that_partition() -> None:
+def test_what_is_fenced_is_left_to_the_new_owner_of_that_partition(caplog: pytest.LogCaptureFixture) -> None:
     async def course() -> None:
         it = Course()
         it.decide("a")
@@ -178,6 +183,7 @@ def test_what_is_fenced_is_left_to_the_new_owner_of_that_partition() -> None:
         it.commits.soon()
         await it.end()
         assert it.told == [("fenced", 1), ("refused", ["a", "b"], {THERE: 7}), "go"]
+        assert "its events are left to the new owner" in caplog.text
 
     asyncio.run(course())
 
@@ -263,7 +269,9 @@ def test_the_next_one_waits_for_more_that_is_about_to_be_decided(monkeypatch: py
     asyncio.run(course())
 
 
-def test_of_a_queue_each_is_committed_at_once_and_claims_begin_anew() -> None:
+def test_of_a_queue_each_is_committed_at_once_and_claims_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
     class Claiming:
         """Claims every key."""
 
@@ -292,6 +300,7 @@ def test_of_a_queue_each_is_committed_at_once_and_claims_begin_anew() -> None:
         it.commits.soon()
         await it.end()
         assert [one[0] for one in claims.told] == ["renew", "confirm", "renew", "confirm", "renew"]
+        assert "decided again" not in caplog.text, "that is how workers of a queue share their keys"
 
     asyncio.run(course())
 
