@@ -26,6 +26,8 @@ class Place:
     extra_table = ""
     extra = ""
     """What a later release's migration could be."""
+    without_indexes = ""
+    """Added to the URL: what is not sorted then comes in the order in which it was written."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -73,6 +75,7 @@ class PostgresPlace(Place):
 
     opening = "inorder.stores.postgres.opening"
     mark = "%s"
+    without_indexes = "%20-cenable_indexscan%3Doff%20-cenable_bitmapscan%3Doff"
 
     def __init__(self, request: pytest.FixtureRequest, _: Path) -> None:
         schema = f"test_{secrets.token_hex(6)}"

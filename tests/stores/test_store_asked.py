@@ -178,6 +178,7 @@ def test_nothing_of_one_stream_is_told_of_another_nor_changed_with_it(place: Pla
 
 
 def test_it_is_told_in_order_and_page_by_page(place: Place, monkeypatch: pytest.MonkeyPatch, small_pages: None) -> None:
+    place.url += place.without_indexes
     store = place.open()
     older, plan = fill(store, 0)
     numbers = [each.id for each in store.letters()]

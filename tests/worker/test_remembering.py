@@ -159,8 +159,10 @@ def test_a_lease_lapses_once() -> None:
     groups.opened(unit(one, 7), one)
     assert groups.lapse(one) == unit(one, 7)
     assert groups.lapse(one) is None
-    groups.now.events.append(event(one))
-    assert groups.settle(groups.take()) == []
+    other = piece(HERE, 1, 1)
+    groups.opened(unit(other, 7), other)
+    groups.now.events += [event(one), event(other)]
+    assert groups.settle(groups.take()) == [unit(other, 7)]
 
 
 def test_a_copy_of_timers_goes_its_own_way() -> None:
