@@ -44,7 +44,9 @@ class Tests:
         if not swaps:
             # What a module is made of when it is imported is seen by whoever uses it, and by tests that only look.
             own = [test for test in self._lines if f"/test_{after.path.stem}.py" in test and test not in seeing]
-            seeing = [*own, *(seeing or [test for test, seen in self._lines.items() if name in seen])]
+            users = [test for test, seen in self._lines.items() if name in seen]
+            # A module without a function is come by while it is imported alone: by any of them.
+            seeing = [*own, *(seeing or users or self._lines)]
         seeing.sort(key=lambda test: self._seconds[test] / (1 + self._caught[test]))
         chosen: list[Timed] = []
         left_s = self._most_s
