@@ -228,7 +228,7 @@ class _Once:
 
 def _run(items: Sequence[tuple[pytest.Item, float]], report: Connection) -> bool:
     for at, (item, seconds) in enumerate(items):
-        report.send((item.nodeid, 40 + 20 * seconds))
+        report.send((item.nodeid, 20 + 20 * seconds))
         following = items[at + 1][0] if at + 1 < len(items) else None
         if not _passes(item, following):
             return False
