@@ -45,10 +45,8 @@ ON CONFLICT (stream, topic, partition) DO NOTHING;
 SELECT topic, partition, token FROM inorder_fences WHERE stream = ?;
 
 -- entities_write: only the revision that was read is replaced, 0 being no row; what is not counted was changed by others
-INSERT INTO inorder_entities AS e (stream, key, version, revision, ranges, recent, state, waits)
-SELECT :stream, value ->> 0, value ->> 2, (value ->> 1) + 1, substr(:bytes, value ->> 4, value ->> 5),
-  substr(:bytes, value ->> 6, value ->> 7), substr(:bytes, value ->> 8, value ->> 9), value ->> 3
-FROM json_each(:rows) WHERE true
+INSERT INTO inorder_entities AS e (stream, key, revision, version, ranges, recent, state, waits)
+VALUES (?1, ?, ? + 1, ?, ?, ?, ?, ?)
 ON CONFLICT (stream, key) DO UPDATE SET version = excluded.version, revision = excluded.revision,
   ranges = excluded.ranges, recent = excluded.recent, state = excluded.state, waits = excluded.waits
 WHERE e.revision = excluded.revision - 1;

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -18,13 +20,18 @@ from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outda
 from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, theirs
 
-AT_ONCE_BYTES = 16 * 1024 * 1024
-"""Of entities, in one statement. SQLite takes no text of more than a billion bytes."""
-ROW_BYTES = 100
-"""Of an entity beside its key and state."""
+MOST_ROWS = 512
+"""Entities in one statement, a power of two. SQLite takes longer for each row to read a statement of more of them."""
+_ROW = "(?1, ?, ? + 1, ?, ?, ?, ?, ?)"
+_VALUES_A_ROW = 7
 
 _columns = msgspec.structs.astuple
-_encode = msgspec.json.Encoder().encode
+
+
+@cache
+def _writing(rows: int) -> str:
+    """The statement that writes so many entities."""
+    return SQL["entities_write"].replace(_ROW, ", ".join([_ROW] * rows))
 
 
 class SqliteTransaction(LetterWrites):
@@ -127,30 +134,20 @@ class SqliteTransaction(LetterWrites):
             raise Fenced(lost)
 
     def _compare_and_set(self, rows: Sequence[EntityRow]) -> None:
-        for some in portions(rows, AT_ONCE_BYTES):
+        for some in portions(rows, self._most_rows()):
             new, last = sum(not row.expected for row in some), self._last()
             # The second tells of a row that was to be there, is not, and has just been put in.
             if self._put(some) != len(some) or self._last() - last != new:
                 raise self._mismatch(rows)
 
-    def _put(self, rows: Sequence[EntityRow]) -> int:
-        """Write many rows with one statement, for Python's lock is given up and taken again at each. How many it was.
+    def _most_rows(self) -> int:
+        values = self._connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        return min(MOST_ROWS, floor_of_two((values - 1) // _VALUES_A_ROW))
 
-        They go as JSON, which holds no bytes: those go beside it, end to end, and each row says where its own begin.
-        """
-        # SQLite takes a piece of no bytes at all for NULL: there is always one, which is nobody's.
-        parts: list[bytes] = [b"\0"]
-        described: list[tuple[Any, ...]] = []
-        at = 2
-        for key, expected, version, ranges, recent, state, waits in map(_columns, rows):
-            parts += (ranges, recent, state or b"")
-            then = at + len(ranges)
-            last = then + len(recent)
-            length = None if state is None else len(state)
-            described.append((key, expected, version, int(waits), at, len(ranges), then, len(recent), last, length))
-            at = last + (length or 0)
-        values = {"stream": self._stream, "rows": _encode(described).decode(), "bytes": b"".join(parts)}
-        return self._connection.execute(SQL["entities_write"], values).rowcount
+    def _put(self, rows: Sequence[EntityRow]) -> int:
+        """Write many rows with one statement, for Python's lock is given up and taken again at each. How many it was."""
+        values = [self._stream, *chain.from_iterable(map(_columns, rows))]
+        return self._connection.execute(_writing(len(rows)), values).rowcount
 
     def _last(self) -> int:
         found: int = self._connection.execute(SQL["entities_last"]).fetchone()[0]
@@ -189,13 +186,15 @@ class SqliteTransaction(LetterWrites):
             run(SQL["count_add"], [(*at, n) for at, n in sorted(changes.counts.items()) if n])
 
 
-def portions(rows: Sequence[EntityRow], most_bytes: int) -> Iterator[Sequence[EntityRow]]:
-    """All of the rows, in their order, in parts of not much more than so many bytes."""
-    start, size = 0, 0
-    for at, row in enumerate(rows):
-        size += ROW_BYTES + len(row.key) + len(row.state or b"")
-        if size >= most_bytes:
-            yield rows[start : at + 1]
-            start, size = at + 1, 0
-    if start < len(rows):
-        yield rows if not start else rows[start:]
+def portions(rows: Sequence[EntityRow], most: int) -> Iterator[Sequence[EntityRow]]:
+    """All of the rows, in their order, in parts of powers of two: so there are few statements, and SQLite knows them."""
+    start = 0
+    while start < len(rows):
+        end = start + min(most, floor_of_two(len(rows) - start))
+        yield rows[start:end]
+        start = end
+
+
+def floor_of_two(number: int) -> int:
+    """The largest power of two that is not larger. `number` is at least 1."""
+    return 1 << number.bit_length() - 1
