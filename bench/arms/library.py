@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 import threading
 import time
 import uuid
@@ -23,7 +21,7 @@ from inorder.core.rows import Counter
 from inorder.declaration import Declaration, Kind, declaration_of
 from inorder.wiring import open_source, open_store
 from inorder.worker.assemble import Assembled
-from inorder.worker.child import SWITCH_S
+from inorder.worker.child import dedicate
 from inorder.worker.settings import Settings
 
 MEMORY_EVERY_S = 0.5
@@ -79,7 +77,6 @@ def declared(task: Task) -> Declaration:
 def run(task: Task, store: Callable[[Any, Clock], TimedStore] = TimedStore) -> Report:
     """Take the whole topic into the store."""
     clock, gate, consumer = Clock(task), Gate(task.gated), declared(task)
-    sys.setswitchinterval(SWITCH_S)
     settings = Settings(source=_source(task), store=task.store, concurrency=task.concurrency)
     source = TimedSource(open_source(settings.source, consumer.name), clock, gate)
     parts = Assembled(
@@ -91,7 +88,7 @@ def run(task: Task, store: Callable[[Any, Clock], TimedStore] = TimedStore) -> R
     memory: list[tuple[float, int, int]] = []
     if task.watch_memory:
         threading.Thread(target=partial(watch_memory, clock, memory), daemon=True).start()
-    gc.freeze()  # as a worker process does
+    dedicate()
     parts.loop.run(task.idle_s)
     counts = parts.control.counts([parts.tally])
     parts.control.close()

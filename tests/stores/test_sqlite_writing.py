@@ -1,7 +1,8 @@
-"""Entities go to SQLite many at once, in parts of a limited size: what is refused in any part undoes all of them."""
+"""Entities go to SQLite many at once, in parts: what is refused in any part undoes all of them."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ KEYS = [f"k{n}" for n in range(10)]
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteStore]:
-    monkeypatch.setattr(transaction, "AT_ONCE_BYTES", 700)
+    monkeypatch.setattr(transaction, "MOST_ROWS", 4)
     with closing(SqliteStore(str(tmp_path / "store.db"), "orders")) as store:
         store.register(Order.STRICT, 0)
         yield store
@@ -51,10 +52,15 @@ def test_a_refusal_in_any_part_undoes_all(store: SqliteStore, wrong: EntityRow) 
 
 
 def test_parts_hold_every_row_once() -> None:
-    rows = [row(key, 0, state=b"x" * 100 * n) for n, key in enumerate(KEYS)]
-    for most in (1, 150, 500, 2_000, 100_000):
+    rows = [row(key, 0) for key in KEYS]
+    for most, sizes in ((1, [1] * 10), (2, [2] * 5), (4, [4, 4, 2]), (8, [8, 2]), (16, [8, 2])):
         parts = list(transaction.portions(rows, most))
+        assert [len(part) for part in parts] == sizes
         assert [one for part in parts for one in part] == rows
-        assert all(parts)
-        assert len(parts) == len(KEYS) if most == 1 else len(parts) <= len(KEYS)
     assert list(transaction.portions([], 1)) == []
+
+
+def test_a_sqlite_that_takes_few_values_gets_few_rows_at_once(store: SqliteStore) -> None:
+    store._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 1 + 2 * 7)
+    write(store, [row(key, 0) for key in KEYS])
+    assert versions(store) == dict.fromkeys(KEYS, 1)

@@ -34,6 +34,9 @@ SPARE_S = 5.0
 SWITCH_S = 0.0005
 """How long a thread of a worker may keep the others from running Python. With Python's own 5 ms, every statement that
 the store's thread runs may cost it as much, while the poll loop decodes what comes next."""
+SELDOM = (20_000, 10, 10)
+"""When to search for garbage: `gc.set_threshold`. Events are freed without that, and Python's own 700 objects are those
+of a few hundred events: a tenth of a fold's time went into searches that found nothing."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +91,6 @@ class Stop:
 def main() -> int:
     """Run one worker as the supervisor asks."""
     stop = Stop()
-    sys.setswitchinterval(SWITCH_S)
     signal.signal(signal.SIGTERM, stop.wish)
     # Ctrl-C reaches every process of the terminal, and the supervisor passes it on as a SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -107,6 +109,14 @@ def main() -> int:
         return 0 if ended else 1
 
 
+def dedicate() -> None:
+    """Set up Python for a process that is a worker and nothing else."""
+    sys.setswitchinterval(SWITCH_S)
+    # What is there by now stays. Each search for garbage in it would keep all handlers waiting, for 15 ms and more.
+    gc.freeze()
+    gc.set_threshold(*SELDOM)
+
+
 def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
     from inorder.declaration import declaration_of
     from inorder.observe.log import log_to_stderr
@@ -123,8 +133,7 @@ def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
         worker = Worker(consumer, order.settings, on_poll, watching or NOBODY)
         _tell(channel, News(tally=worker.tally))
         stop.leads_to(worker.stop)
-        # What is there by now stays. Each search for garbage in it would keep all handlers waiting, for 15 ms and more.
-        gc.freeze()
+        dedicate()
         with _reporting(watching, channel) if watching and order.watched else contextlib.nullcontext():
             ended = worker.run()
     _tell(channel, News(ended="stopped" if stop.wished else "idle"))

@@ -145,7 +145,7 @@ class SqliteTransaction(LetterWrites):
         return min(MOST_ROWS, floor_of_two((values - 1) // _VALUES_A_ROW))
 
     def _put(self, rows: Sequence[EntityRow]) -> int:
-        """Write many rows with one statement, for Python's lock is given up and taken again at each. How many it was."""
+        """Write rows with one statement, for Python's lock is given up and taken again at each. How many were."""
         values = [self._stream, *chain.from_iterable(map(_columns, rows))]
         return self._connection.execute(_writing(len(rows)), values).rowcount
 
@@ -187,7 +187,7 @@ class SqliteTransaction(LetterWrites):
 
 
 def portions(rows: Sequence[EntityRow], most: int) -> Iterator[Sequence[EntityRow]]:
-    """All of the rows, in their order, in parts of powers of two: so there are few statements, and SQLite knows them."""
+    """All of the rows, in their order, in parts of powers of two: so there are few statements, which SQLite keeps."""
     start = 0
     while start < len(rows):
         end = start + min(most, floor_of_two(len(rows) - start))
