@@ -24,6 +24,7 @@ from inorder.sources.embedded import EmbeddedBroker, Message
 from inorder.stores.sqlite import opening
 from tests.doctor.conftest import Examine, Topic
 from tests.services import Postgres
+from tests.worker.bench import until
 
 
 @pytest.fixture
@@ -150,21 +151,24 @@ def test_postgresql_sessions_that_do_not_wait_for_the_disk(source: str, postgres
     assert "synchronous_commit=off" in examine(source, "--store", postgres_url)["findings"][0]["what"]
 
 
-@pytest.mark.parametrize("setting", ["fsync", "full_page_writes"])
-def test_a_postgresql_server_that_does_not_wait_for_the_disk(
-    source: str, postgres: Postgres, postgres_url: str, examine: Examine, setting: str
-) -> None:
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f"ALTER SYSTEM SET {setting} = off")
-        connection.execute("SELECT pg_reload_conf()")
-        try:
-            while connection.execute(f"SHOW {setting}").fetchone() != ("off",):
-                pass
-            found = examine(source, "--store", postgres_url)
-        finally:
+@pytest.mark.postgres
+def test_a_postgresql_server_that_does_not_wait_for_the_disk(source: str, examine: Examine) -> None:
+    """A server of its own: what is set here goes for everybody who uses it."""
+    with Postgres() as server, psycopg.connect(server.url, autocommit=True) as connection:
+        url = server.fresh_database()
+
+        def is_now(setting: str, value: str) -> bool:
+            return connection.execute(f"SELECT current_setting('{setting}')").fetchone() == (value,)
+
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+            connection.execute("SELECT pg_reload_conf()")
+            until("it is off", lambda setting=setting: is_now(setting, "off"))  # type: ignore[misc]
+            found = examine(source, "--store", url)
+            assert [finding["what"].partition(" in ")[0] for finding in found["findings"]] == [f"{setting}=off"]
             connection.execute(f"ALTER SYSTEM RESET {setting}")
             connection.execute("SELECT pg_reload_conf()")
-    assert [finding["what"].partition(" in ")[0] for finding in found["findings"]] == [f"{setting}=off"]
+            until("it is on", lambda setting=setting: is_now(setting, "on"))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("skew_s", "says"), [(-60, "ahead of"), (60, "behind")])
