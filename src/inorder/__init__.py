@@ -13,6 +13,7 @@ from inorder.core.retry import Retry
 from inorder.declaration import POSITION, fold, handler
 from inorder.errors import (
     Fenced,
+    HandlerExit,
     HandlerTimeout,
     InorderError,
     Mismatch,
@@ -40,6 +41,7 @@ __all__ = [
     "Context",
     "Delivery",
     "Fenced",
+    "HandlerExit",
     "HandlerTimeout",
     "InorderError",
     "Limits",

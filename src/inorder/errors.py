@@ -7,7 +7,8 @@
     ├── Undelivered         records that a producer took and the broker did not acknowledge; they are in `records`
     ├── Fenced              the worker lost a partition and was refused
     ├── Mismatch            an entity was changed by somebody else since it was read
-    └── HandlerTimeout      a handler ran past its limit
+    ├── HandlerTimeout      a handler ran past its limit
+    └── HandlerExit         a handler raised what would end a process, or a task: `sys.exit()`, for example
 
 Raised by handlers, to say what a failure means (any other exception counts as transient):
 
@@ -65,6 +66,10 @@ class Mismatch(InorderError):
 
 class HandlerTimeout(InorderError):
     """A handler ran past its limit."""
+
+
+class HandlerExit(InorderError):
+    """A handler raised what would end a process, or a task. It ends neither: its event has failed."""
 
 
 class Poison(Exception):

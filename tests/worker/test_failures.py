@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -248,3 +250,61 @@ def test_a_state_that_json_cannot_hold_is_its_events_fault(tmp_path: Path) -> No
     file.write_bytes(b"\n".join(map(msgspec.json.encode, steps)))
     report = inorder.run(odd, source=str(file), store=f"sqlite:///{tmp_path}/s.db", until_idle_s=0.1)
     assert (report.outcomes["applied"], report.outcomes["dead_lettered"], report.parked_keys) == (8, 1, 1)
+
+
+def leave(entry: Entry) -> None:
+    sys.exit(3)
+
+
+def interrupt(entry: Entry) -> None:
+    raise KeyboardInterrupt
+
+
+def end(entry: Entry) -> None:
+    raise LeavesNobodyBehind("enough")
+
+
+class LeavesNobodyBehind(BaseException):
+    """As libraries have that would not be caught."""
+
+
+@pytest.mark.parametrize(
+    ("act", "detail"),
+    [
+        (leave, "HandlerExit: raised SystemExit: 3"),
+        (interrupt, "HandlerExit: raised KeyboardInterrupt"),
+        (end, "HandlerExit: raised LeavesNobodyBehind: enough"),
+    ],
+)
+def test_a_handler_that_wants_to_end_the_process_has_failed_and_the_worker_goes_on(
+    bench: Bench, act: Act, detail: str
+) -> None:
+    bench.produce(*entries("a", 1, 2), *entries("b", 1, 2))
+    bench.work(bench.declare(lambda entry: act(entry) if entry.key == "a" else None))
+    assert bench.effects() == {"b": [1, 2]}
+    (row,) = bench.letters()
+    assert (row.letter.key, row.letter.attempts, row.letter.detail) == ("a", 3, detail)
+    assert f"in {act.__name__}" in (row.letter.error or "")
+    assert bench.waiting("a") == [2]
+
+
+@kinds("async fold", "async tx", "async call")
+def test_an_exit_in_a_task_that_a_handler_has_started_is_the_failure_of_its_event(bench: Bench) -> None:
+    went_on: list[str] = []
+
+    async def leaves() -> None:
+        await asyncio.sleep(0.001)
+        sys.exit(3)
+
+    async def act(entry: Entry) -> None:
+        if entry.key == "a":
+            task = asyncio.create_task(leaves())
+            await asyncio.sleep(0.05)
+            await task
+        went_on.append(entry.key)
+
+    bench.produce(*entries("a", 1), *entries("b", 1))
+    bench.work(bench.declare(act))
+    assert bench.effects() == {"b": [1]}
+    assert [row.letter.detail for row in bench.letters()] == ["HandlerExit: raised SystemExit: 3"]
+    assert set(went_on) == {"b"}

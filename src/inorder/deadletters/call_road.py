@@ -27,6 +27,7 @@ from inorder.errors import HandlerTimeout
 from inorder.ports import Clock
 from inorder.stores.letter_rows import PlanLetter
 from inorder.stores.rows import LetterRow
+from inorder.worker.blame import failure
 
 
 class CallRoad(BaseRoad):
@@ -213,7 +214,7 @@ def _within(work: Callable[[], None], patience_s: float, limit_s: float) -> Base
         try:
             work()
         except BaseException as error:
-            raised.append(error)
+            raised.append(failure(error))
 
     thread = threading.Thread(target=run, name="inorder-replay-call", daemon=True)
     thread.start()

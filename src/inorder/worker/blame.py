@@ -1,14 +1,20 @@
-"""What dead letters tell of the handler that failed: where in it, and which version of the code it was."""
+"""What a handler raised, and what dead letters tell of it: where in it, and which version of the code it was."""
 
 from __future__ import annotations
 
 import inspect
 import os
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zlib import crc32
+
+from inorder.core.planner import Abort
+from inorder.core.words import describe
+from inorder.errors import HandlerExit
+from inorder.worker.pool import Left
 
 CHARACTERS = 4_000
 """Most of a traceback that is kept: its end, where the user's own code is."""
@@ -16,6 +22,18 @@ _PACKAGE = str(Path(__file__).parent.parent) + os.sep
 _COMPILED = "inorder/"
 """Where the frames of compiled modules say that they are."""
 VARIABLE = "INORDER_CODE_VERSION"
+
+
+def failure(error: BaseException) -> BaseException:
+    """What a handler raised, as the failure of its event, which is all that it can bring about.
+
+    What was thrown at its thread from outside stays what it is, and so does Ctrl-C, which only the main thread hears.
+    """
+    if isinstance(error, Exception | Abort | Left):
+        return error
+    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        return error
+    return HandlerExit(f"raised {describe(error)}").with_traceback(error.__traceback__)
 
 
 def explain(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition
 from inorder.declaration import Declaration
 from inorder.errors import HandlerTimeout
+from inorder.worker.blame import failure
 from inorder.worker.pool import Left, Pool
 
 QUICK_CALLS = 16
@@ -194,7 +195,7 @@ class Calls:
             except (Left, GeneratorExit):
                 raise
             except BaseException as error:
-                run.error = error
+                run.error = failure(error)
             if run not in self.runs:
                 # It was given up on, and this slot with it.
                 return
@@ -231,8 +232,10 @@ class Calls:
             result = self._function(argument, **extra)
             if inspect.isawaitable(result):
                 raise TypeError("returned an awaitable; declare the handler with async def")
-        except Exception as error:
-            run.error = error
+        except Left:
+            raise
+        except BaseException as error:
+            run.error = failure(error)
         self._ended.append(run)
         # If the loop is closed, the worker has ended before its handler did.
         with suppress(RuntimeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -17,6 +18,8 @@ from inorder.core.planner import Abort
 from inorder.declaration import Declaration
 from inorder.errors import Fenced, Mismatch, Unreachable, UsageError
 from inorder.ports import Transaction
+from inorder.worker.blame import failure
+from inorder.worker.pool import LEAVING_S
 
 
 class Manner(Enum):
@@ -61,7 +64,16 @@ class Finisher:
         async def wrapped() -> Any:
             return await awaitable
 
-        return self._loop.run_until_complete(wrapped())
+        task = self._loop.create_task(wrapped())
+        try:
+            return self._loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt):
+            # Raised in a task of the handler's own, it ends the loop before the handler, which must not go on later.
+            if not task.done():
+                task.cancel()
+                with suppress(SystemExit, KeyboardInterrupt):
+                    self._loop.run_until_complete(asyncio.wait({task}, timeout=LEAVING_S))
+            raise
 
     def wake(self) -> None:
         """From another thread: what is thrown into the thread that waits here shall be seen at once."""
@@ -135,8 +147,13 @@ class FoldEffect(BatchEffect):
         self.now_at = event
         if self.barred:
             self.bar(event)
-        state = self.function(entity.state, event.payload)
-        entity.state = state if type(state) is self._plain else self._checked(state)
+        try:
+            state = self.function(entity.state, event.payload)
+            entity.state = state if type(state) is self._plain else self._checked(state)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise failure(error) from None
 
     def _checked(self, state: Any) -> Any:
         if self.finisher is not None:
@@ -195,10 +212,15 @@ class TxEffect(BatchEffect):
         """Nothing: the savepoint has undone what the handler wrote."""
 
     def _call(self, event: Event, tx: Transaction) -> None:
-        if self.finisher is not None:
-            self.finisher.finish(self.function(event.payload, tx=AsyncTransaction(tx)))
-        elif inspect.isawaitable(self.function(event.payload, tx=tx)):
-            raise TypeError("returned an awaitable; declare the handler with async def")
+        try:
+            if self.finisher is not None:
+                self.finisher.finish(self.function(event.payload, tx=AsyncTransaction(tx)))
+            elif inspect.isawaitable(self.function(event.payload, tx=tx)):
+                raise TypeError("returned an awaitable; declare the handler with async def")
+        except Exception:
+            raise
+        except BaseException as error:
+            raise failure(error) from None
 
 
 class AsyncTransaction:

@@ -16,13 +16,10 @@ from inorder.core.waiting import Waiting
 from inorder.errors import HandlerTimeout
 from inorder.worker.job import Job
 from inorder.worker.lane_work import LaneWork
-from inorder.worker.pool import Left, throw
+from inorder.worker.pool import LEAVING_S, Left, throw
 from inorder.worker.turning import new_loop
 
 log = logging.getLogger("inorder.worker")
-
-LEAVING_S = 0.5
-"""How long handlers that are cut short at the end of their loop may take to clean up behind themselves."""
 
 
 class LaneRunner:
@@ -60,7 +57,8 @@ class LaneRunner:
 
         def run() -> None:
             with suppress(Left):
-                loop.run_forever()
+                while not _runs_to_its_end(loop):
+                    pass
             loop.close()
 
         self._thread = threading.Thread(target=run, name="inorder-lanes", daemon=True)
@@ -198,6 +196,16 @@ class LaneRunner:
     def _fail(self, error: BaseException) -> None:
         self._failure = error
         self._news.set()
+
+
+def _runs_to_its_end(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the loop was stopped on purpose."""
+    try:
+        loop.run_forever()
+    except (SystemExit, KeyboardInterrupt):
+        # Raised in a task of a handler's own. Whoever awaits that task is told; all others go on.
+        return False
+    return True
 
 
 def _end(loop: asyncio.AbstractEventLoop, work: LaneWork) -> None:

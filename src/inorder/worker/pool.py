@@ -8,6 +8,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+LEAVING_S = 0.5
+"""How long an async handler that is cut short may take to clean up behind itself."""
+
 
 class Left(BaseException):
     """Thrown into a thread that was left behind, so that it ends as soon as it can."""

@@ -16,17 +16,13 @@ from inorder.errors import HandlerTimeout, Unreachable
 from inorder.ports import Clock, Store
 from inorder.worker.batch import Batches
 from inorder.worker.job import Job
-from inorder.worker.pool import throw
+from inorder.worker.pool import Left, throw
 
 log = logging.getLogger("inorder.worker")
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 """Bounds of the pause between two attempts while the store, or what a handler needs, is down."""
-
-
-class Abandoned(BaseException):
-    """Thrown into a thread whose handler hangs, so that it ends as soon as it can."""
 
 
 class BatchRunner:
@@ -178,7 +174,7 @@ class BatchRunner:
     @staticmethod
     def _wake(thread: threading.Thread, batches: Batches) -> None:
         """End a thread that hangs, as soon as it hears of it."""
-        throw(Abandoned, thread)
+        throw(Left, thread)
         if batches.effect.finisher is not None:
             batches.effect.finisher.wake()
 
@@ -189,7 +185,7 @@ class BatchRunner:
             while self._next(batches):
                 pass
             store.close()
-        except Abandoned:
+        except Left:
             log.info("a thread that hung has ended")
         except BaseException as error:
             if batches is self._batches:
