@@ -1,6 +1,6 @@
 """Which flaws can be planted in a file of SQL: in conditions, keys, conflicts, sums, order and limits of statements.
 
-What only a plan or the speed depends on (an index, a join's order) is no flaw, and neither is a NOT NULL left out.
+What only a plan or the speed depends on (an index, a join's order, how full pages are) is no flaw, and neither is a NOT NULL left out.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ def _changes(body: str) -> Iterator[tuple[int, int, str]]:
         if token.text in {"min", "max"} and after != "(":
             continue
         if token.text == "NOTHING" or (token.text == "LEFT" and after != "JOIN"):
+            continue
+        if before == "=" and tokens[at - 2].text == "fillfactor":
             continue
         if token.text in _SIMPLE:
             yield token.start, token.end, _SIMPLE[token.text]
