@@ -1,6 +1,7 @@
 """Which flaws can be planted in a file of SQL: in conditions, keys, conflicts, sums, order and limits of statements.
 
-What only a plan or the speed depends on (an index, a join's order, how full pages are) is no flaw, and neither is a NOT NULL left out.
+What only a plan or the speed depends on (an index, a join's order, how full pages are) is no flaw, and neither is a
+NOT NULL left out.
 """
 
 from __future__ import annotations

@@ -64,6 +64,7 @@ def test_the_tables_refuse_what_cannot_be(place: Place) -> None:
         f"UPDATE {prefix}letters SET status = 'gone'",
         f"INSERT INTO {prefix}streams (name, \"order\", baseline) VALUES ('orders', 'strict', 0)",
         f"INSERT INTO {prefix}plan_letters (plan, place, letter) VALUES (1, 1, 1), (1, 2, 1)",
+        f"INSERT INTO {prefix}plan_letters (plan, place, letter) VALUES (1, 1, 1), (1, 1, 2)",
     ):
         with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)), store.transaction() as tx:
             tx.execute(wrong)
