@@ -28,7 +28,8 @@ _PROOF = tuple(f"tests/proof/test_{name}.py" for name in ("memory_store", "claim
 _WORKER = tuple(
     f"tests/worker/test_{name}.py"
     for name in (
-        "calls", "commits", "known", "slots", "failures", "forsaken", "gaps", "home", "order", "outages", "pitfalls",
+        "calls", "commits", "draining", "known", "slots", "failures", "fences", "forsaken", "gaps", "home", "order",
+        "outages", "pitfalls",
         "queued", "remembering", "rebalance", "room", "sharing", "stopping", "waking", "zombies",
     )
 )  # fmt: skip
