@@ -21,7 +21,7 @@ from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, theirs
 
 MOST_ROWS = 512
-"""Entities in one statement, a power of two. SQLite takes longer for each row to read a statement of more of them."""
+"""Entities in one statement, a power of two. The more there are, the longer SQLite takes to read each."""
 _ROW = "(?1, ?, ? + 1, ?, ?, ?, ?, ?)"
 _VALUES_A_ROW = 7
 
@@ -145,7 +145,7 @@ class SqliteTransaction(LetterWrites):
         return min(MOST_ROWS, floor_of_two((values - 1) // _VALUES_A_ROW))
 
     def _put(self, rows: Sequence[EntityRow]) -> int:
-        """Write rows with one statement, for Python's lock is given up and taken again at each. How many were."""
+        """Write rows with one statement, for Python's lock is given up and taken again at each. Returns how many."""
         values = [self._stream, *chain.from_iterable(map(_columns, rows))]
         return self._connection.execute(_writing(len(rows)), values).rowcount
 
