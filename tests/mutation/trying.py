@@ -40,10 +40,10 @@ class Tests:
         if "migrations" in name:
             name, lines = f"inorder/stores/{after.path.relative_to(SRC).parts[2]}/transaction.py", range(100_000)
         seeing = [test for test, seen in self._lines.items() if not seen.get(name, set()).isdisjoint(lines)]
-        swaps = self._house.can_swap(before, after)
+        swaps, named = self._house.can_swap(before, after), f"/test_{after.path.stem}.py"
         if not swaps:
             # What a module is made of when it is imported is seen by whoever uses it, and by tests that only look.
-            own = [test for test in self._lines if f"/test_{after.path.stem}.py" in test and test not in seeing]
+            own = [test for test in self._lines if named in test and test not in seeing]
             users = [test for test, seen in self._lines.items() if name in seen]
             # A module without a function is come by while it is imported alone: by any of them.
             seeing = [*own, *(seeing or users or self._lines)]
@@ -51,7 +51,8 @@ class Tests:
         chosen: list[Timed] = []
         left_s = self._most_s
         for test in seeing:
-            if self._seconds[test] <= left_s:
+            # Tests that are named after a module are worth their time.
+            if self._seconds[test] <= left_s or named in test:
                 chosen.append(Timed(test, self._seconds[test]))
                 left_s -= self._seconds[test]
         by = self._certainly(before, after, chosen) if swaps else _imports(after, chosen)
