@@ -11,9 +11,18 @@ import pytest
 
 from inorder.errors import InorderError, Mismatch, Unreachable, UsageError
 from inorder.stores.postgres import PostgresStore, connections, store
-from tests.stores.making import HERE, changes, held, line_of, opened, row, versions, write
+from tests.stores.making import HERE, THERE, changes, held, line_of, opened, row, versions, write
 
 pytestmark = pytest.mark.postgres
+
+
+def test_a_schema_that_has_tables_of_the_users_own_becomes_a_store(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA inorder")
+        connection.execute("CREATE TABLE inorder.accounts (n integer)")
+    with closing(opened(url)) as made:
+        write(made, [row("a", 0)])
+        assert versions(made) == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -105,8 +114,13 @@ def test_a_new_owner_waits_for_what_the_old_one_has_under_way(url: str) -> None:
 def test_an_old_owner_that_is_frozen_does_not_keep_its_partition(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "LOCK_S", 1)
     monkeypatch.setattr(store, "LOCK_S", 1)
-    with closing(opened(url)) as old, closing(opened(url)) as new:
-        fences = old.acquire([HERE])
+    with (
+        closing(opened(url)) as old,
+        closing(opened(url)) as new,
+        psycopg.connect(url, application_name="dump") as dump,
+    ):
+        fences = old.acquire([HERE, THERE])
+        dump.execute("SELECT * FROM inorder.fences WHERE partition = 1 FOR SHARE")
         thawed = threading.Event()
 
         def freeze(tx: Any) -> None:
@@ -119,6 +133,7 @@ def test_an_old_owner_that_is_frozen_does_not_keep_its_partition(url: str, monke
             freeze(tx)
         assert thawed.is_set()
         assert versions(new) == {}
+        assert dump.execute("SELECT 1").fetchone() == (1,), "who is not of inorder's is let be"
 
 
 def test_transactions_in_each_others_way_are_worth_another_try(url: str) -> None:

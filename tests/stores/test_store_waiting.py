@@ -54,6 +54,18 @@ def test_every_part_of_how_a_key_waits_is_kept(place: Place) -> None:
     assert {key: entity.waiting for key, entity in store.load(list(waits)).items()} == waits
 
 
+def test_every_part_of_how_a_key_waits_is_replaced(place: Place) -> None:
+    store = place.open()
+    waits = [
+        Waiting(Wait.GAP, 2, 1.25, 9.0, home=HERE),
+        Waiting(Wait.PARKED, 3, 5.0, attempts=2, reason="no", missing=True, home=Partition("other", 1)),
+        Waiting(Wait.RETRY, 4, 6.0, 7.0, attempts=1, home=None),
+    ]
+    for revision, waiting in enumerate(waits):
+        write(store, [row("a", revision, waits=True)], changes(waits={"a": waiting}))
+        assert store.load(["a"])["a"].waiting == waiting
+
+
 def test_what_waited_is_released(place: Place) -> None:
     store = place.open()
     write(store, [row("a", 0, waits=True)], changes(held=[held("a", 3), held("a", 4)], waits={"a": gap(2)}))
