@@ -125,6 +125,8 @@ def test_an_old_owner_that_is_frozen_does_not_keep_its_partition(url: str, monke
 
         def freeze(tx: Any) -> None:
             tx.write([row("a", 0)], changes(), fences)
+            with new._link() as link:
+                assert link.execute(new._sql["fence_breakers"], (3_600.0,)).fetchall() == [], "none stood still so long"
             taken = new.acquire([HERE])
             assert taken[HERE] > fences[HERE]
             thawed.set()
