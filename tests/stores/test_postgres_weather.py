@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from inorder.errors import InorderError, Mismatch, Unreachable, UsageError
 from inorder.stores.postgres import PostgresStore, connections, store
 from tests.stores.making import HERE, THERE, changes, held, line_of, opened, row, versions, write
+from tests.worker.bench import until
 
 pytestmark = pytest.mark.postgres
 
@@ -136,6 +138,33 @@ def test_an_old_owner_that_is_frozen_does_not_keep_its_partition(url: str, monke
         assert thawed.is_set()
         assert versions(new) == {}
         assert dump.execute("SELECT 1").fetchone() == (1,), "who is not of inorder's is let be"
+
+
+def test_only_who_stands_still_is_ended(url: str) -> None:
+    with closing(opened(url)) as made, psycopg.connect(url, application_name="inorder-at-work") as other:
+        made.acquire([HERE])
+
+        def standing() -> Any:
+            with made._link() as link:
+                return link.execute(made._sql["fence_breakers"], (-60.0,)).fetchall()
+
+        other.execute("SELECT * FROM inorder.fences FOR SHARE")
+        assert standing() == [("inorder-at-work",)]
+        with ThreadPoolExecutor(1) as pool:
+            asleep = pool.submit(other.execute, "SELECT pg_sleep(60)")
+            until("its statement runs", lambda: standing() == [])
+            other.cancel()
+            assert isinstance(asleep.exception(), psycopg.errors.QueryCanceled)
+
+
+def test_the_marks_of_commits_are_kept_for_a_week(url: str) -> None:
+    with closing(opened(url)) as made, psycopg.connect(url, autocommit=True) as look:
+        write(made, [row("a", 0)])
+        with closing(opened(url)):
+            assert look.execute("SELECT count(*) FROM inorder.commits").fetchone() == (1,)
+        look.execute("UPDATE inorder.commits SET at = at - interval '8 days'")
+        with closing(opened(url)):
+            assert look.execute("SELECT count(*) FROM inorder.commits").fetchone() == (0,)
 
 
 def test_transactions_in_each_others_way_are_worth_another_try(url: str) -> None:

@@ -14,6 +14,7 @@ from tests.stores.places import Place
 
 
 def test_held_events_come_back_whole_and_in_order(place: Place) -> None:
+    place.url += place.without_indexes
     store = place.open()
     bare = HeldRow("a", 3, "id", 5, Outcome.PARKED, 4, Record(Partition("other", 2), 0, None, None))
     large = HeldRow("a", 2**62, "é" * 99, 2**32 - 1, Outcome.HELD, 4, Record(HERE, 2**62, b"\x00", b"\xff" * 1_048_576))
@@ -27,6 +28,9 @@ def test_held_events_come_back_whole_and_in_order(place: Place) -> None:
     assert store.held_count("b") == 0
     write(store, [row("b", 0, waits=True)], changes(held=[held("b", 7), held("b", 6), held("b", 9)]))
     assert store.held_together(["b", "a"], 2) == [*store.held("a", 2), *store.held("b", 2)]
+    write(store, [row("b", 1, waits=True)], changes(held=[held("b", 5)]))
+    assert [event.version for event in store.held("b", 3)] == [5, 6, 7]
+    assert [event.version for event in store.held_together(["b"], 3)] == [5, 6, 7]
 
 
 def test_an_entity_comes_with_what_waits_for_it(place: Place) -> None:
