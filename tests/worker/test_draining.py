@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, TypedDict, cast
 
+import msgspec
 import pytest
 
 import inorder
@@ -28,7 +29,7 @@ from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 from inorder.declaration import declaration_of
 from inorder.ports import Clock
 from inorder.worker import waking
-from inorder.worker.batch import HELD_AT_ONCE
+from inorder.worker.batch import HELD_AT_ONCE, read_back
 from inorder.worker.claims import Claims
 from inorder.worker.commits import Commits
 from inorder.worker.group import Groups
@@ -417,3 +418,24 @@ def test_what_a_dead_replay_left_is_written_before_it_is_claimed() -> None:
     scene.wake("a")
     assert claims.asked == [("recognise a", None)]
     assert (scene.queued, list(scene.waking.draining()), list(scene.groups.now.changes.entities)) == ([], [], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (b"no JSON", "JSON"),
+        (b'{"key":"b","version":2,"id":"a2"}', "key: 'b' now, but the event was received with 'a'"),
+        (b'{"key":"a","version":3,"id":"a2"}', "version: 3 now, but the event was received with 2"),
+    ],
+)
+def test_what_is_read_as_another_event_than_was_received_is_barred(value: bytes, why: str) -> None:
+    codec, barred = JsonCodec(declaration_of(handle)), dict[tuple[str, int], Exception]()
+    found = read_back(codec, row("a", 2), barred)
+    assert (found.key, found.version, found.id, found.fingerprint) == ("a", 2, "a2", fingerprint("a2"))
+    assert (found.payload, found.receiver, barred) == ({"key": "a", "version": 2, "id": "a2"}, (3, "held"), {})
+    changed = msgspec.structs.replace(row("a", 2), record=Record(HERE, 2, None, value))
+    found = read_back(codec, changed, barred)
+    assert (found.key, found.version, found.payload, found.record) == ("a", 2, None, changed.record)
+    [(place, error)] = barred.items()
+    assert place == ("a", 2)
+    assert why in str(error)
