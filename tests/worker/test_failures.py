@@ -7,12 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 import inorder
+from inorder.worker import blame
 from tests.worker.bench import Bench, entries
 from tests.worker.conftest import kinds
 from tests.worker.consumers import Act, Entry, Seen
@@ -299,8 +301,11 @@ def test_an_exit_in_a_task_that_a_handler_has_started_is_the_failure_of_its_even
     async def act(entry: Entry) -> None:
         if entry.key == "a":
             task = asyncio.create_task(leaves())
-            await asyncio.sleep(0.05)
-            await task
+            try:
+                await asyncio.sleep(0.05)
+                await task
+            finally:
+                assert task.exception() is not None
         went_on.append(entry.key)
 
     bench.produce(*entries("a", 1), *entries("b", 1))
@@ -308,3 +313,17 @@ def test_an_exit_in_a_task_that_a_handler_has_started_is_the_failure_of_its_even
     assert bench.effects() == {"b": [1]}
     assert [row.letter.detail for row in bench.letters()] == ["HandlerExit: raised SystemExit: 3"]
     assert set(went_on) == {"b"}
+
+
+@kinds("fold")
+def test_a_traceback_that_cannot_be_shown_costs_no_more_than_itself(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> str:
+        raise SystemError("as Python 3.11 may say while it looks for its carets")
+
+    monkeypatch.setattr(blame, "traceback", SimpleNamespace(format_exception=fails))
+    bench.produce(*entries("a", 1), *entries("b", 1))
+    bench.work(bench.declare(failing("a", 1)))
+    assert [row.letter.error for row in bench.letters()] == ["ValueError: no a 1"]
+    assert bench.effects() == {"b": [1]}

@@ -41,7 +41,11 @@ def explain(error: BaseException) -> str:
     begin = error.__traceback__
     while begin is not None and begin.tb_frame.f_code.co_filename.startswith((_PACKAGE, _COMPILED)):
         begin = begin.tb_next
-    return "".join(traceback.format_exception(type(error), error, begin or error.__traceback__))[-CHARACTERS:]
+    try:
+        return "".join(traceback.format_exception(type(error), error, begin or error.__traceback__))[-CHARACTERS:]
+    except Exception:
+        # Python 3.11 parses the lines for its carets, and fails if a garbage collection meanwhile does the same.
+        return describe(error)
 
 
 def code_version(function: Callable[..., Any]) -> str | None:

@@ -68,8 +68,10 @@ class Finisher:
         try:
             return self._loop.run_until_complete(task)
         except (SystemExit, KeyboardInterrupt):
-            # Raised in a task of the handler's own, it ends the loop before the handler, which must not go on later.
-            if not task.done():
+            if task.done():
+                task.exception()  # which so counts as seen
+            else:
+                # Raised in a task of the handler's own, it ends the loop before the handler, which must never go on.
                 task.cancel()
                 with suppress(SystemExit, KeyboardInterrupt):
                     self._loop.run_until_complete(asyncio.wait({task}, timeout=LEAVING_S))
