@@ -28,6 +28,7 @@ from inorder.core.rows import EntityRow
 from inorder.core.waiting import Wait, Waiting
 from inorder.errors import Fenced, Mismatch
 from inorder.observe.nobody import Nobody
+from inorder.ports import Clock
 from inorder.worker import commits as committing
 from inorder.worker.claims import Claims
 from inorder.worker.commits import Commits
@@ -94,6 +95,7 @@ class Course:
         self.commits.refused = self._refused
         self.commits.outdated = lambda: self.told.append("outdated")
         self.commits.go = lambda: self.told.append("go")
+        self.commits.more, self.commits.waking = lambda: False, tuple
         self.offset = 0
 
     def decide(self, key: str, home: Partition = HERE, waits: Waiting | None = None) -> Unit:
@@ -272,34 +274,24 @@ def test_the_next_one_waits_for_more_that_is_about_to_be_decided(monkeypatch: py
 def test_of_a_queue_each_is_committed_at_once_and_claims_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
-    class Claiming:
-        """Claims every key."""
-
-        def __init__(self) -> None:
-            self.told: list[Any] = []
-
-        def renew(self, keys: Sequence[str], changes: Changes) -> dict[str, Waiting]:
-            self.told.append(("renew", list(keys), sorted(changes.entities)))
-            return {"a": Waiting(Wait.GAP, 1, 0.0)}
-
-        def confirm(self, renewed: Mapping[str, Waiting]) -> None:
-            self.told.append(("confirm", list(renewed)))
-
     async def course() -> None:
-        claims = Claiming()
-        it = Course(cast(Claims, claims))
+        clock = SimpleNamespace(now=lambda: 0.0)
+        claims = Claims(cast(Keeper, None), 0, cast(Clock, clock), handler_s=30.0)
+        claims.confirm({"a": Waiting(Wait.GAP, 1, 0.0, due_at=1.0)})
+        it = Course(claims)
         it.commits.more, it.commits.waking = lambda: True, lambda: ["a"]
         for key in "ab":
+            assert claims.holds("a") == (key == "b"), "for long enough, since something of it was committed"
             it.decide(key)
             it.commits.soon()
             assert it.commits.busy
             await it.end()
-        assert claims.told[:2] == [("renew", ["a"], ["a"]), ("confirm", ["a"])]
-        it.desk.refuses = Mismatch(["c"])
-        it.decide("c")
+        clock.now = lambda: 100.0
+        it.desk.refuses = Mismatch(["a"])
+        it.decide("a")
         it.commits.soon()
         await it.end()
-        assert [one[0] for one in claims.told] == ["renew", "confirm", "renew", "confirm", "renew"]
+        assert not claims.holds("a"), "nothing was written"
         assert "decided again" not in caplog.text, "that is how workers of a queue share their keys"
 
     asyncio.run(course())

@@ -133,7 +133,7 @@ class Scene:
             cast(Clock, self.clock),
             self.tasks.append,
         )
-        self.waking.loop = cast(asyncio.AbstractEventLoop, self.alarm)
+        self.waking.loop, self.waking.barred = cast(asyncio.AbstractEventLoop, self.alarm), {}
         self.told: list[str] = []
         self.waking.go = lambda: self.told.append("go")
         self.waking.outrun = lambda: self.told.append("outrun")

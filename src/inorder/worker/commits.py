@@ -14,7 +14,7 @@ from inorder.core.engine import Unit
 from inorder.core.event import Partition
 from inorder.core.planner import Planner
 from inorder.core.waiting import Waiting
-from inorder.errors import Fenced, Mismatch
+from inorder.errors import Fenced, InorderError, Mismatch
 from inorder.ports import Observer
 from inorder.worker.claims import Claims
 from inorder.worker.group import Group, Groups
@@ -33,7 +33,8 @@ from handlers. The first one after a while begins at once, and so does the last 
 
 
 class Commits:
-    """`spawn` runs a coroutine on the loop. The other callbacks are for what a commit, or its refusal, means."""
+    """`spawn` runs a coroutine on the loop. Whoever makes it sets its `loop` and the callbacks before it is used: they
+    say what a commit, or its refusal, means."""
 
     def __init__(
         self,
@@ -63,13 +64,17 @@ class Commits:
         """Whether something is being written."""
         self.count = 0
         """How many there have been, refused ones too."""
-        self.more: Callable[[], bool] = lambda: False
+        self.more: Callable[[], bool]
         """Whether more is about to be decided."""
-        self.waking: Callable[[], Iterable[str]] = tuple
-        self.through: Callable[[Mapping[str, Waiting | None], list[Unit]], None] = lambda waits, settled: None
-        self.refused: Callable[[Group, Mapping[Partition, int]], None] = lambda group, lost: None
-        self.outdated: Callable[[], None] = lambda: None
-        self.go: Callable[[], None] = lambda: None
+        self.waking: Callable[[], Iterable[str]]
+        """The keys that are being woken: claims on them begin anew with a commit."""
+        self.through: Callable[[Mapping[str, Waiting | None], list[Unit]], None]
+        """A commit is through: how its keys wait, and what is settled."""
+        self.refused: Callable[[Group, Mapping[Partition, int]], None]
+        """Nothing of a group was written; these partitions are lost."""
+        self.outdated: Callable[[], None]
+        """Before that, where somebody else has changed an entity."""
+        self.go: Callable[[], None]
 
     def soon(self) -> None:
         """Commit what is decided by the end of this turn of the loop, or when it is time for another commit."""
@@ -125,20 +130,22 @@ class Commits:
         rows = changes.rows(lambda entity: None, self._planner.guard.remembered)
         began = self._began_at = time.monotonic()
         with self.alone():
+            refusal: InorderError | None = None
             try:
                 await self._keeper.write(rows, changes, fences)
-            except Mismatch as error:
-                log.log(logging.INFO if self._claims is None else logging.DEBUG, "%s; decided again", error)
+            except (Mismatch, Fenced) as error:
+                refusal = error
+            finally:
                 self._groups.writing = {}
+            if isinstance(refusal, Fenced):
+                self._fenced(refusal, group, fences)
+            elif refusal is not None:
+                log.log(logging.INFO if self._claims is None else logging.DEBUG, "%s; decided again", refusal)
                 self.outdated()
                 self._observer.outdated()
                 self.refused(group, {})
-            except Fenced as error:
-                self._groups.writing = {}
-                self._fenced(error, group, fences)
             else:
                 self._confirmed_at = time.monotonic()
-                self._groups.writing = {}
                 if self._planner.room is not None:
                     self._planner.room.written(changes)
                 if self._claims is not None:

@@ -79,10 +79,10 @@ class LaneWork:
         self._paused_s = 0.0
         self._last_pause_s = 0.0
         self._stopping = False
-        self.on_settled: Callable[[list[Unit]], None] = lambda units: None
-        self.on_lapsed: Callable[[list[Unit]], None] = lambda units: None
-        self.on_lost: Callable[[Mapping[Partition, int]], None] = lambda fences: None
-        self.on_failure: Callable[[BaseException], None] = lambda error: None
+        self.on_settled: Callable[[list[Unit]], None]
+        self.on_lapsed: Callable[[list[Unit]], None]
+        self.on_lost: Callable[[Mapping[Partition, int]], None]
+        self.on_failure: Callable[[BaseException], None]
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Before the loop runs."""

@@ -30,7 +30,8 @@ LONGEST_S = 60.0
 
 
 class Waking:
-    """Used on the event loop. A key drains from when it is rung for until its held events are decided, or let go of."""
+    """Used on the event loop, when its `loop` and callbacks are set. A key drains from when it is rung for until its
+    held events are decided, or let go of."""
 
     def __init__(
         self,
@@ -63,10 +64,10 @@ class Waking:
         self._ringing = False
         self.stopping = False
         self.loop: asyncio.AbstractEventLoop
-        self.barred: dict[tuple[str, int], Exception] = {}
+        self.barred: dict[tuple[str, int], Exception]
         """See `Calls.barred`."""
-        self.go: Callable[[], None] = lambda: None
-        self.outrun: Callable[[], None] = lambda: None
+        self.go: Callable[[], None]
+        self.outrun: Callable[[], None]
         """Told when another worker of a queue turns out to have woken a key."""
 
     @property
