@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inorder.core.event import MAX_VERSION, Event
@@ -62,6 +62,7 @@ def test_any_bytes(value: bytes) -> None:
 
 
 @given(mangled())
+@example(b'{"key":1,"version":1e999999"id":"a"}')
 @examples(500)
 def test_records_that_were_mangled(value: bytes) -> None:
     check(value)

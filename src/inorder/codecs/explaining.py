@@ -53,7 +53,12 @@ def _of_validation(text: str, value: bytes, payload: Any) -> str:
 def _entry_at_fault(value: bytes, payload: Any) -> str:
     """The key of a mapping whose value cannot be decoded: msgspec names none."""
     entry = (*typing.get_args(payload), Any, Any)[1]
-    for name, raw in msgspec.json.decode(value, type=dict[str, msgspec.Raw]).items():
+    try:
+        entries = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        # More is wrong behind what was found first.
+        return "value"
+    for name, raw in entries.items():
         try:
             msgspec.json.decode(raw, type=entry)
         except msgspec.DecodeError:
