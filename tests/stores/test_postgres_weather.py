@@ -18,6 +18,12 @@ from tests.worker.bench import until
 pytestmark = pytest.mark.postgres
 
 
+def test_several_options_of_the_servers_may_be_in_the_url(url: str) -> None:
+    options = "options=-cenable_seqscan%3Doff%20-cenable_indexscan%3Doff"
+    with closing(opened(f"{url}{'&' if '?' in url else '?'}{options}")) as made, made.transaction() as tx:
+        assert [tx.execute(f"SHOW enable_{one}scan").fetchone() for one in ("seq", "index")] == [("off",), ("off",)]
+
+
 def test_a_schema_that_has_tables_of_the_users_own_becomes_a_store(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA inorder")

@@ -10,7 +10,7 @@ import secrets
 import select
 from threading import Lock
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
@@ -49,7 +49,8 @@ def address(url: str) -> Address:
     schema = schemas[-1]
     if not _NAME.fullmatch(schema) or len(schema.encode()) > LONGEST_NAME:
         raise UsageError(f"schema={schema!r} is no name for a schema: write letters, digits and _")
-    rest = urlencode([pair for pair in query if pair[0] != "schema"])
+    # libpq takes a + for what it is: a space has to be %20.
+    rest = urlencode([pair for pair in query if pair[0] != "schema"], quote_via=quote)
     try:
         given = conninfo_to_dict(urlunsplit(("postgresql", parts.netloc, parts.path, rest, "")))
     except psycopg.ProgrammingError as error:
