@@ -5,12 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from inorder.core.waiting import NEVER
 from inorder.declaration import declaration_of
 from inorder.proof.memory import MemoryStore, MemoryTransaction
 from inorder.proof.oracle import Judgement, LedgerOracle, Verdict, judge
 from inorder.proof.recorder import Scripted
 from inorder.proof.system import Message, System, rules_of
 from inorder.proof.trace import Op, Step, Trace, Via
+from inorder.worker.job import Job
 from tests.proof.consumers import Entry, listing
 
 
@@ -112,6 +114,18 @@ def test_a_skipped_version_lets_the_key_go_on() -> None:
     found = played.end()
     assert found.findings == []
     assert [step.version for step in played.took(Op.APPLIED)] == [2]
+
+
+def test_old_news_of_a_retry_do_not_take_its_time_away() -> None:
+    played = Played()
+    played.weather.transient["a", 1] = 2
+    played.deliver("a1")
+    member = played.system.members[0]
+    due_at = member.batches.timers.next()
+    assert due_at < NEVER
+    assert member.batches.timers.take(due_at) == ["a"], "it is said to be due"
+    assert member.batches.run(Job(), ["a"], dict(member.fences)) == {}
+    assert member.batches.timers.next() == due_at, "the store says when"
 
 
 def test_a_retry_comes_back_by_itself() -> None:

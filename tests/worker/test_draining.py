@@ -110,17 +110,17 @@ class Alarm:
 class Scene:
     """Waking, and all around it."""
 
-    def __init__(self, claims: Any = None, order: Order = Order.STRICT) -> None:
+    def __init__(self, claims: Any = None, cache_bytes: int = 100_000) -> None:
         self.shelf, self.alarm, self.lanes = Shelf(), Alarm(), Lanes()
         self.clock = SimpleNamespace(now=lambda: NOW)
         keeper = cast(Keeper, self.shelf)
         self.groups = Groups(lambda: Changes(0))
-        self.known = Known(keeper, self.groups, 0, 100_000)
+        self.known = Known(keeper, self.groups, 0, cache_bytes)
         self.known.fences = {HERE: 7}
         self.alone = 0
         self.commits = SimpleNamespace(busy=False, alone=self._alone)
         self.tasks: list[Coroutine[Any, Any, None]] = []
-        planner = Planner(Guard(order), Retry(), Limits(gap_s=60.0), True, lambda error: ErrorClass.POISON)
+        planner = Planner(Guard(Order.STRICT), Retry(), Limits(gap_s=60.0), True, lambda error: ErrorClass.POISON)
         self.waking = Waking(
             planner,
             JsonCodec(declaration_of(handle)),
@@ -214,6 +214,37 @@ def test_what_is_due_is_brought_back_and_let_go_of_with_the_last_of_its_events()
     assert (scene.waking.busy, scene.known.pinned) == (False, {})
     scene.waking.decided("nobody")
     assert list(scene.waking.draining()) == []
+
+
+def test_a_worker_is_busy_from_when_a_key_is_rung_for() -> None:
+    scene = Scene()
+    scene.put(held("a", 2))
+    scene.waking.at_once(["a"])
+    busy: list[bool] = []
+
+    def now() -> float:
+        busy.append(scene.waking.busy)
+        return NOW
+
+    scene.clock.now = now
+    scene.alarm.ring()
+    assert len(busy) > 1
+    assert all(busy)
+
+
+def test_of_each_key_that_is_woken_there_is_one_object_however_small_the_cache() -> None:
+    scene = Scene(cache_bytes=0)
+    scene.put(held("a", 2), held("b", 2), held("c", 2))
+    scene.shelf.meanwhile = lambda: scene.told.append(str([scene.known.find(key) is not None for key in "abc"]))
+    scene.wake("a", "b", "c")
+    assert scene.told == [*[str([True] * 3)] * 3, "go"]
+
+
+def test_a_parked_key_whose_claim_is_over_is_an_operators_business() -> None:
+    scene = Scene()
+    scene.put(held("a", 2, Wait.PARKED, NOW - 1.0))
+    scene.wake("a")
+    assert (scene.queued, scene.alarm.set, scene.waking.busy) == ([], False, False)
 
 
 def test_a_key_is_not_rung_for_twice_nor_by_a_worker_that_stops() -> None:
