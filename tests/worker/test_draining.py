@@ -272,6 +272,27 @@ def test_what_turns_out_not_to_be_due_is_let_go_of_and_its_time_noted() -> None:
     assert scene.waking.home("later") is None
 
 
+def test_a_time_that_was_noted_meanwhile_is_newer_than_what_the_store_said() -> None:
+    scene = Scene()
+    scene.put(held("a", 2, Wait.RETRY, NOW + 8.0))
+    asked = scene.shelf.load
+
+    async def load(keys: Sequence[str]) -> dict[str, Entity]:
+        scene.waking.note({"a": Waiting(Wait.RETRY, 2, 0.0, NOW + 3.0)})
+        return await asked(keys)
+
+    scene.shelf.load = load  # type: ignore[method-assign]
+    scene.wake("a")
+    assert scene.alarm.after_s == 3.0
+
+
+def test_what_is_due_later_in_a_queue_is_asked_for_by_whoever_looks_then() -> None:
+    scene = Scene(Taking())
+    scene.put(held("a", 2, Wait.RETRY, NOW + 8.0))
+    scene.wake("a")
+    assert (scene.queued, scene.alarm.set) == ([], False)
+
+
 def test_what_is_due_and_is_nobodys_home_here_is_left_to_its_owner() -> None:
     scene = Scene()
     scene.put(held("theirs", 2, home=THERE), held("homeless", 2, home=None))
