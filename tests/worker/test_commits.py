@@ -234,7 +234,7 @@ class Later:
 
 
 def test_the_next_one_waits_for_more_that_is_about_to_be_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committing, "time", SimpleNamespace(monotonic=lambda: 1_000.0))
+    monkeypatch.setattr(time, "monotonic", lambda: 1_000.0)
 
     async def course() -> None:
         it, later = Course(), Later()
