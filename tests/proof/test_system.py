@@ -5,6 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
+from inorder.core.limits import Limits
+from inorder.core.room import Room
 from inorder.core.waiting import NEVER
 from inorder.declaration import declaration_of
 from inorder.proof.memory import MemoryStore, MemoryTransaction
@@ -114,6 +118,14 @@ def test_a_skipped_version_lets_the_key_go_on() -> None:
     found = played.end()
     assert found.findings == []
     assert [step.version for step in played.took(Op.APPLIED)] == [2]
+
+
+def test_what_a_batch_has_written_takes_room_at_once() -> None:
+    played = Played()
+    room = played.system.planner.room = Room(Limits(held=1))
+    room.read(0, 0, ())
+    played.deliver("a2")
+    assert room.for_held(Entity("b"), Changes(0)) is not None
 
 
 def test_old_news_of_a_retry_do_not_take_its_time_away() -> None:

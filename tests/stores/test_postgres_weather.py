@@ -108,10 +108,11 @@ def test_a_full_disk_is_an_outage_and_leaves_nothing(url: str, when: str) -> Non
 
 def test_a_new_owner_waits_for_what_the_old_one_has_under_way(url: str) -> None:
     with closing(opened(url)) as old, closing(opened(url)) as new:
-        fences = old.acquire([HERE])
+        fences = old.acquire([HERE, THERE])
         taken = threading.Thread(target=new.acquire, args=([HERE],))
         with old.transaction() as tx:
-            tx.write([row("a", 0)], changes(), fences)
+            tx.write([row("a", 0)], changes(), {HERE: fences[HERE]})
+            assert new.acquire([THERE])[THERE] > fences[THERE], "that of another partition is free"
             taken.start()
             taken.join(0.5)
             assert taken.is_alive()
@@ -154,6 +155,8 @@ def test_only_who_stands_still_is_ended(url: str) -> None:
             with made._link() as link:
                 return link.execute(made._sql["fence_breakers"], (-60.0,)).fetchall()
 
+        other.execute("SELECT * FROM inorder.streams FOR SHARE")
+        assert standing() == [], "that keeps nobody from a fence"
         other.execute("SELECT * FROM inorder.fences FOR SHARE")
         assert standing() == [("inorder-at-work",)]
         with ThreadPoolExecutor(1) as pool:

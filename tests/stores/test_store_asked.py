@@ -181,6 +181,7 @@ def test_it_is_told_in_order_and_page_by_page(place: Place, monkeypatch: pytest.
     place.url += place.without_indexes
     store = place.open()
     older, plan = fill(store, 0)
+    write(store, [row("b", 1, 1, waits=True)], changes(waits={"b": WAITS["b"]}))
     numbers = [each.id for each in store.letters()]
     selects = store._select
 
@@ -193,6 +194,7 @@ def test_it_is_told_in_order_and_page_by_page(place: Place, monkeypatch: pytest.
     found = everything(store, numbers, [older, plan])
     assert [key for key, *_ in found["states"]] == list("abcdefgh")
     assert [key for key, *_ in found["some"]] == ["a", "h"]
+    assert [key for key, *_ in found["entities"]] == ["a", "b", "c", "h"]
     assert numbers == sorted(numbers)
     assert [each.version for each in found["held"]] == [4, 9]
     assert [each.version for each in found["first held"]] == [4]

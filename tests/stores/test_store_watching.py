@@ -11,8 +11,8 @@ def test_a_worker_is_told_of_until_it_ends(place: Place) -> None:
     store, look = place.open(), place.look()
     first, second = store.tally("1"), store.tally("2")
     assert look.workers() == []
-    assert store.beat(first, [HERE, THERE], 12.5)
     assert store.beat(second, [], 0.0)
+    assert store.beat(first, [HERE, THERE], 12.5)
     one, other = look.workers()
     assert (one.tally, one.worker, one.partitions, one.events_per_s) == (first, "1", [HERE, THERE], 12.5)
     assert (other.tally, other.worker, other.partitions) == (second, "2", [])
