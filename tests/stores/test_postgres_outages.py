@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -31,6 +34,25 @@ def test_a_restarted_server_is_found_again(weather_server: Postgres, url: str) -
         weather_server.start()
         write(made, [row("a", 1)])
         assert versions(made) == {"a": 2}
+
+
+def test_a_process_with_many_files_open_uses_its_connections_again(url: str, many_files: None) -> None:
+    with closing(opened(url)) as made:
+        write(made, [row("a", 0)])
+        write(made, [row("a", 1)])
+        assert versions(made) == {"a": 2}
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Whatever is opened within has a number above those that `select` can watch."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    with ExitStack() as files:
+        while files.enter_context(open(os.devnull)).fileno() < 1024:
+            pass
+        yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_server_that_stops_under_a_handler_is_an_outage(weather_server: Postgres, url: str) -> None:

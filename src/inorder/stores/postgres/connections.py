@@ -173,5 +173,7 @@ def _rests(link: Link) -> bool:
     """Whether a connection that nobody uses is still there: a server that is gone has said so, or hung up."""
     if link.closed:
         return False
-    readable, _, _ = select.select([link.fileno()], [], [], 0)
-    return not readable
+    # Not by `select`, which cannot watch descriptors from 1024 on: handlers may have many open.
+    watched = select.poll()
+    watched.register(link.fileno(), select.POLLIN)
+    return not watched.poll(0)
