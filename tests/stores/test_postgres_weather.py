@@ -172,6 +172,10 @@ def test_the_marks_of_commits_are_kept_for_a_week(url: str) -> None:
         with closing(opened(url)):
             assert look.execute("SELECT count(*) FROM inorder.commits").fetchone() == (1,)
         look.execute("UPDATE inorder.commits SET at = at - interval '8 days'")
+        write(made, [row("a", 1)])
+        with closing(opened(url)):
+            assert look.execute("SELECT count(*) FROM inorder.commits").fetchone() == (1,), "it commits still"
+        look.execute("UPDATE inorder.commits SET at = at - interval '8 days'")
         with closing(opened(url)):
             assert look.execute("SELECT count(*) FROM inorder.commits").fetchone() == (0,)
 

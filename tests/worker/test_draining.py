@@ -286,6 +286,14 @@ def test_a_time_that_was_noted_meanwhile_is_newer_than_what_the_store_said() -> 
     assert scene.alarm.after_s == 3.0
 
 
+def test_a_key_of_which_nothing_waits_any_more_is_let_go_of() -> None:
+    scene = Scene()
+    scene.put(held("a", 2))
+    scene.shelf.rows.clear()
+    scene.wake("a")
+    assert (scene.queued, list(scene.waking.draining()), scene.known.pinned) == ([], [], {})
+
+
 def test_what_is_due_later_in_a_queue_is_asked_for_by_whoever_looks_then() -> None:
     scene = Scene(Taking())
     scene.put(held("a", 2, Wait.RETRY, NOW + 8.0))
@@ -370,7 +378,9 @@ def test_what_was_read_of_a_key_that_went_meanwhile_is_left(what: str) -> None:
 def test_of_partitions_that_went_only_what_is_being_handled_is_still_minded() -> None:
     scene = Scene()
     scene.known.fences = {HERE: 7, THERE: 8}
-    scene.put(held("a", 2), held("b", 2), held("c", 2, home=THERE))
+    two = held("a", 2)
+    two.held[3] = fingerprint("a3")
+    scene.put(two, held("b", 2), held("c", 2, home=THERE))
     scene.wake("a", "b", "c")
     assert scene.waking.moved({HERE}, {"a": 1, "b": 0}.__getitem__) == {"a", "b"}
     assert sorted(scene.waking.draining()) == ["a", "c"]
