@@ -230,6 +230,8 @@ def test_a_worker_is_busy_from_when_a_key_is_rung_for() -> None:
     scene.alarm.ring()
     assert len(busy) > 1
     assert all(busy)
+    scene.work()
+    assert scene.queued == [("a", 2)]
 
 
 def test_of_each_key_that_is_woken_there_is_one_object_however_small_the_cache() -> None:
