@@ -71,7 +71,9 @@ class Node:
         self.world.before_transaction(self)
         fences = self.store.acquire(partitions)
         for partition, fence in fences.items():
-            self.world.tell(Op.ASSIGNED, self.name, partition=str(partition), epoch=fence)
+            # Who is late has the number, and not the partition: its owner may commit what it has settled.
+            if self.world.group.owners.get(partition) is self.source:
+                self.world.tell(Op.ASSIGNED, self.name, partition=str(partition), epoch=fence)
         return dict(fences)
 
     def turn(self) -> None:
