@@ -21,6 +21,8 @@ for _name in IN_SQL:
 class MemoryPlace:
     """Stores that share what they keep, as those of one URL do."""
 
+    url = without_indexes = ""
+
     def __init__(self) -> None:
         self._streams: dict[str, Tables] = {}
         self._declared: dict[str, tuple[Order, int]] = {}

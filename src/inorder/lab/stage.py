@@ -93,6 +93,8 @@ class Member:
             self._lanes = LaneWork(declared, lanes, planner, self._codec, keeper, tally, self._clock, None)
             self._lanes.begin(loop)
             self._lanes.on_failure = self._failed
+            # What is settled is asked of the store, and who has lost what is the stage's own doing.
+            self._lanes.on_settled = self._lanes.on_lapsed = self._lanes.on_lost = _let_be
 
     def take_over(self, numbers: Sequence[int]) -> None:
         """These partitions are this member's now; whoever had them is not told."""
@@ -151,6 +153,10 @@ class Member:
 
     def _failed(self, error: BaseException) -> None:
         self.failure = error
+
+
+def _let_be(_: object) -> None:
+    """Do nothing about it."""
 
 
 class Stage:

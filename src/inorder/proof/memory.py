@@ -382,7 +382,9 @@ class MemoryTransaction:
                 last_at=letter.last_at,
                 attempts=row.letter.attempts + letter.attempts,
             )
-            self.staged["letters"][number] = msgspec.structs.replace(row, letter=again)
+            self.staged["letters"][number] = msgspec.structs.replace(
+                row, letter=again, code_version=letter.code_version
+            )
 
     def close_letter(self, number: int, status: str, outcome: str, note: str | None, at: float) -> bool:
         """An open letter is dealt with. False: it is not open, and nothing is changed."""
