@@ -10,15 +10,22 @@ from typing import Any
 
 import pytest
 
-from inorder.core.event import Partition
+from inorder.core.engine import Unit
+from inorder.core.event import Event, Malformed, Partition, Record, Slice
 from inorder.core.limits import Limits
 from inorder.core.order import Order
 from inorder.core.planner import NO_ROOM_S
 from inorder.core.room import Room
+from inorder.core.waiting import Wait, Waiting
 from inorder.errors import InorderError
 from inorder.proof.memory import MemoryStore
+from inorder.worker.job import Job
 from inorder.worker.worker import (
+    COMMIT_EVERY_S,
+    END_CHECK_S,
     FENCED_FOR_S,
+    FORSAKEN_S,
+    FULL_WAIT_S,
     OTHERS_FIRST_S,
     OVERDUE_EVERY_S,
     REJOINS,
@@ -48,9 +55,41 @@ class Played:
         self.without_room: dict[Partition, str] = {}
         self.tries = 0
         self.woken: list[Mapping[str, Any]] = []
+        self.jobs: list[Job] = []
+        self.done: list[Unit] = []
+        self.over: list[Unit] = []
+        self.dropped: list[tuple[set[Partition], float]] = []
+        self.is_busy = False
+        self.waited: list[float] = []
 
-    def settled(self) -> list[Any]:
-        return []
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def settled(self) -> list[Unit]:
+        found, self.done = self.done, []
+        return found
+
+    def lapsed(self) -> list[Unit]:
+        found, self.over = self.over, []
+        return found
+
+    def drop(self, partitions: set[Partition], timeout_s: float) -> bool:
+        self.dropped.append((partitions, timeout_s))
+        for job in self.jobs if timeout_s else ():
+            self.done += job.units  # what runs is finished
+        return True
+
+    def busy(self) -> bool:
+        return self.is_busy
+
+    def wait(self, timeout_s: float) -> None:
+        self.waited.append(timeout_s)
+
+    def watch(self, limit_s: float) -> bool:
+        return False
+
+    def stop(self, timeout_s: float) -> bool:
+        return True
 
     def lost(self) -> dict[Partition, int]:
         found, self.refused = self.refused, {}
@@ -72,6 +111,10 @@ class Quiet:
     def __init__(self) -> None:
         self.rejoined = 0
         self.paused: list[Partition] = []
+        self.committed: list[dict[Partition, int]] = []
+        self.ends = True
+        self.gives: list[Slice] = []
+        self.closed = False
 
     def rejoin(self) -> None:
         self.rejoined += 1
@@ -83,14 +126,40 @@ class Quiet:
         self.paused = [one for one in self.paused if one not in partitions]
 
     def subscribe(self, listener: Any) -> None: ...
-    def poll(self, most: int, timeout_s: float) -> list[Any]:
-        return []
+    def poll(self, most: int, timeout_s: float) -> list[Slice]:
+        found, self.gives = self.gives, []
+        return found
 
-    def commit(self, offsets: Any) -> None: ...
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        self.committed.append(dict(offsets))
+
     def at_end(self) -> bool:
-        return True
+        return self.ends
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
+
+
+class Messages(Quiet):
+    """A queue, that gives out nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[int] = []
+        self.forgotten: list[int] = []
+
+    def settle(self, deliveries: Any) -> None:
+        self.settled += deliveries
+
+    def forget(self, deliveries: Any) -> None:
+        self.forgotten += deliveries
+
+
+class Plain:
+    """A codec that takes every record for an event."""
+
+    def read(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
+        return [Event("k", n + 1, f"id{n}", 1, None, piece, n) for n in range(len(piece))], []
 
 
 class Asked(MemoryStore):
@@ -98,6 +167,10 @@ class Asked(MemoryStore):
 
     letters_now = 0
     since: float = 0.0
+    retrying: Mapping[str, Waiting] = {}
+
+    def retried(self, most: int) -> dict[str, Waiting]:
+        return dict(self.retrying)
 
     def overdue(self, now: float, partitions: Any) -> dict[str, Any]:
         self.since = now
@@ -116,23 +189,29 @@ class Asked(MemoryStore):
 class Scene:
     """A loop that has two partitions."""
 
-    def __init__(self, **limits: int) -> None:
-        self.clock, self.runner, self.source = Hands(), Played(), Quiet()
+    def __init__(self, source: Quiet | None = None, **limits: int) -> None:
+        self.clock, self.runner, self.source = Hands(), Played(), source or Quiet()
         self.store = Asked("orders")
         self.store.register(Order.STRICT, 0)
         most = Limits(**limits)
         self.room = Room(most)
-        source: Any = self.source
+        given: Any = self.source
         control: Any = self.store
         runner: Any = self.runner
-        codec: Any = None
+        codec: Any = Plain()
         clock: Any = self.clock
-        self.loop = Loop(source, control, runner, codec, clock, most, self.room)
+        self.loop = Loop(given, control, runner, codec, clock, most, self.room)
         self.loop.assigned([HERE, THERE])
 
     @property
     def owned(self) -> dict[Partition, int]:
         return dict(self.loop._engine.fences)
+
+    def receive(self, partition: Partition, offset: int = 0, events: int = 2) -> list[Unit]:
+        """So many events are polled, and handed to the runner."""
+        self.source.gives = [Slice.of(partition, [Record(partition, offset + n, b"k", b"{}") for n in range(events)])]
+        self.loop._turn()
+        return self.runner.jobs[-1].units
 
 
 def test_a_partition_that_is_refused_under_its_fence_is_let_go() -> None:
@@ -231,3 +310,134 @@ def test_what_is_overdue_is_looked_for_now_and_then() -> None:
     scene.clock.at += OVERDUE_EVERY_S
     scene.loop._look_for_overdue()
     assert scene.store.since == scene.clock.at - OTHERS_FIRST_S, "whoever made it wait comes first"
+
+
+def test_what_is_settled_is_committed_now_and_then() -> None:
+    scene = Scene()
+    (unit,) = scene.receive(HERE)
+    scene.clock.at += COMMIT_EVERY_S
+    scene.loop._collect()
+    assert scene.source.committed == [], "nothing is settled"
+    scene.runner.done = [unit]
+    scene.clock.at += COMMIT_EVERY_S / 2
+    scene.loop._collect()
+    assert scene.source.committed == [], "too early"
+    scene.clock.at += COMMIT_EVERY_S * 0.51
+    scene.loop._collect()
+    assert scene.source.committed == [{HERE: 2}]
+    scene.clock.at += COMMIT_EVERY_S
+    scene.loop._collect()
+    assert len(scene.source.committed) == 1, "nothing new"
+
+
+def test_a_partition_that_is_taken_in_good_order_is_finished_and_committed_first() -> None:
+    scene = Scene()
+    scene.receive(HERE)
+    scene.loop.revoked([HERE])
+    assert scene.runner.dropped[0] == ({HERE}, Limits().drain_s)
+    assert scene.source.committed == [{HERE: 2}]
+    assert list(scene.owned) == [THERE]
+
+
+def test_nothing_is_committed_of_a_partition_that_somebody_else_has() -> None:
+    scene = Scene()
+    (unit,) = scene.receive(HERE)
+    scene.loop.lost([HERE])
+    assert scene.runner.dropped == [({HERE}, 0)]
+    assert list(scene.owned) == [THERE]
+    scene.runner.done = [unit]
+    scene.loop._collect(force=True)
+    assert scene.source.committed == []
+
+
+def test_a_refusal_that_the_source_confirms_is_forgotten() -> None:
+    scene = Scene()
+    scene.runner.refused = {HERE: scene.owned[HERE]}
+    scene.loop._collect()
+    scene.loop.lost([HERE])
+    scene.clock.at += 2 * FENCED_FOR_S
+    scene.loop._check_ownership()
+    assert scene.source.rejoined == 0
+
+
+def test_a_worker_that_was_idle_for_long_enough_ends() -> None:
+    scene = Scene()
+    assert not scene.loop._idle(None), "nobody wants it to"
+    assert not scene.loop._idle(5.0)
+    scene.clock.at += 5.0
+    assert scene.loop._idle(5.0)
+    assert not scene.loop._idle(5.0), "asked a moment ago"
+
+
+@pytest.mark.parametrize("why", ["busy", "no room", "more to come", "something came"])
+def test_a_worker_does_not_end_while_there_is_something_to_do(why: str) -> None:
+    scene = Scene()
+    scene.clock.at += 5.0
+    if why == "busy":
+        scene.runner.is_busy = True
+    elif why == "no room":
+        scene.loop._engine.stall({HERE: "no room"})
+    elif why == "more to come":
+        scene.source.ends = False
+    else:
+        scene.receive(HERE)
+    assert not scene.loop._idle(5.0)
+    scene.runner.is_busy, scene.source.ends = False, True
+    scene.loop._engine.stall({})
+    scene.clock.at += max(END_CHECK_S, 5.0)
+    assert scene.loop._idle(5.0)
+
+
+def test_what_was_settled_last_is_committed_before_a_worker_ends() -> None:
+    scene = Scene()
+    scene.runner.done = scene.receive(HERE)
+    scene.clock.at += 5.0
+    assert scene.loop._idle(5.0)
+    assert scene.source.committed == [{HERE: 2}]
+
+
+@pytest.mark.parametrize(
+    ("home", "overdue_s", "stays"),
+    [
+        (Partition("topic", 7), 0.0, True),
+        (Partition("topic", 7), FORSAKEN_S + 1, False),
+        (HERE, 0.0, False),
+        (Partition("other", 7), 0.0, False),
+        (None, 0.0, False),
+    ],
+    ids=["another's", "forsaken", "ours", "of another topic", "of a queue"],
+)
+def test_a_worker_stays_for_a_retry_whose_owner_may_be_dead(
+    home: Partition | None, overdue_s: float, stays: bool
+) -> None:
+    scene = Scene()
+    scene.store.retrying = {"k": Waiting(Wait.RETRY, 1, 0.0, scene.clock.at - overdue_s, home=home)}
+    assert scene.loop._others_wait() is stays
+
+
+def test_a_full_worker_waits_a_while_before_it_pauses_its_source() -> None:
+    scene = Scene(in_flight_events=2)
+    (unit,) = scene.receive(HERE)
+    scene.loop._turn()
+    assert (scene.source.paused, len(scene.runner.waited)) == ([], 1)
+    scene.clock.at += FULL_WAIT_S + 0.01
+    scene.loop._turn()
+    assert scene.source.paused == [HERE, THERE]
+    scene.runner.done = [unit]
+    scene.loop._turn()
+    assert scene.source.paused == []
+    scene.receive(HERE, 2)
+    scene.loop._turn()
+    assert scene.source.paused == [], "it counts anew"
+
+
+def test_a_message_is_deleted_as_soon_as_it_is_settled_and_forgotten_when_its_lease_is_over() -> None:
+    source = Messages()
+    scene = Scene(source)
+    scene.receive(HERE, 0, 1)
+    scene.receive(HERE, 1, 1)
+    first, second = (unit for job in scene.runner.jobs for unit in job.units)
+    scene.runner.done, scene.runner.over = [first], [second]
+    scene.loop._collect()
+    assert (source.settled, source.forgotten, source.committed) == ([1], [2], [])
+    assert scene.loop._engine.events == 0
