@@ -17,7 +17,7 @@ from inorder.core.order import Order
 from inorder.core.planner import NO_ROOM_S
 from inorder.core.room import Room
 from inorder.core.waiting import Wait, Waiting
-from inorder.errors import InorderError
+from inorder.errors import InorderError, Unreachable
 from inorder.proof.memory import MemoryStore
 from inorder.worker.job import Job
 from inorder.worker.worker import (
@@ -26,6 +26,8 @@ from inorder.worker.worker import (
     FENCED_FOR_S,
     FORSAKEN_S,
     FULL_WAIT_S,
+    NO_ROOM_EVERY_S,
+    NOTE_EVERY_S,
     OTHERS_FIRST_S,
     OVERDUE_EVERY_S,
     REJOINS,
@@ -42,9 +44,14 @@ class Hands:
 
     def __init__(self) -> None:
         self.at = 1_000.0
+        self.slept: list[float] = []
 
     def now(self) -> float:
         return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+        self.slept.append(seconds)
 
 
 class Played:
@@ -60,6 +67,8 @@ class Played:
         self.over: list[Unit] = []
         self.dropped: list[tuple[set[Partition], float]] = []
         self.is_busy = False
+        self.in_time = True
+        self.watched = 0
         self.waited: list[float] = []
 
     def submit(self, job: Job) -> None:
@@ -86,10 +95,11 @@ class Played:
         self.waited.append(timeout_s)
 
     def watch(self, limit_s: float) -> bool:
+        self.watched += 1
         return False
 
     def stop(self, timeout_s: float) -> bool:
-        return True
+        return self.in_time
 
     def lost(self) -> dict[Partition, int]:
         found, self.refused = self.refused, {}
@@ -155,6 +165,20 @@ class Messages(Quiet):
         self.forgotten += deliveries
 
 
+class Noting(Quiet):
+    """A source whose broker keeps notes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: list[dict[Partition, str]] = []
+
+    def note(self, notes: Mapping[Partition, str]) -> None:
+        self.notes.append(dict(notes))
+
+    def noted(self, partitions: Any) -> dict[Partition, tuple[int, str]]:
+        return {}
+
+
 class Plain:
     """A codec that takes every record for an event."""
 
@@ -168,13 +192,25 @@ class Asked(MemoryStore):
     letters_now = 0
     since: float = 0.0
     retrying: Mapping[str, Waiting] = {}
+    due_now: Mapping[str, Waiting] = {}
+    away = 0
+    """How many questions are not answered."""
+
+    def acquire(self, partitions: Any) -> dict[Partition, int]:
+        if self.away:
+            self.away -= 1
+            raise Unreachable("store: away")
+        return super().acquire(partitions)
+
+    def due(self, partitions: Any) -> dict[str, Waiting]:
+        return dict(self.due_now)
 
     def retried(self, most: int) -> dict[str, Waiting]:
         return dict(self.retrying)
 
     def overdue(self, now: float, partitions: Any) -> dict[str, Any]:
         self.since = now
-        return {}
+        return dict(self.due_now)
 
     def open_letters(self, most: int) -> int:
         return self.letters_now
@@ -441,3 +477,126 @@ def test_a_message_is_deleted_as_soon_as_it_is_settled_and_forgotten_when_its_le
     scene.loop._collect()
     assert (source.settled, source.forgotten, source.committed) == ([1], [2], [])
     assert scene.loop._engine.events == 0
+
+
+def test_a_note_of_what_is_settled_beyond_goes_along_now_and_then() -> None:
+    source = Noting()
+    scene = Scene(source)
+    scene.receive(HERE, 0)
+    (beyond,) = scene.receive(HERE, 2)
+    scene.runner.done = [beyond]
+    scene.clock.at += COMMIT_EVERY_S
+    scene.loop._collect()
+    assert source.committed == [], "the frontier stands still, and notes can wait"
+    scene.clock.at += NOTE_EVERY_S
+    scene.loop._collect()
+    assert source.committed == [{HERE: 0}]
+    assert (list(source.notes[0]), bool(source.notes[0][HERE])) == ([HERE], True)
+    (further,) = scene.receive(HERE, 6)
+    scene.runner.done = [further]
+    scene.clock.at += COMMIT_EVERY_S
+    scene.loop._collect()
+    assert len(source.notes) == 1, "a note alone is worth a commit a second"
+    scene.clock.at += NOTE_EVERY_S - COMMIT_EVERY_S
+    scene.loop._collect()
+    assert source.committed == [{HERE: 0}] * 2
+    assert source.notes[1] != source.notes[0]
+    scene.runner.done = [scene.runner.jobs[0].units[0]]
+    scene.clock.at += COMMIT_EVERY_S
+    scene.loop._collect()
+    assert source.committed[2:] == [{HERE: 8}], "what moves is committed at once, with its note"
+    assert list(source.notes[2]) == [HERE]
+
+
+def test_a_store_that_is_away_is_asked_until_it_answers() -> None:
+    scene = Scene()
+    scene.store.away = 8
+    before = scene.owned[HERE]
+    scene.runner.watched = 0
+    scene.loop.assigned([HERE])
+    assert scene.owned[HERE] > before
+    assert scene.clock.slept == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+    assert scene.runner.watched == 8, "what keeps the store from us may be a handler of our own"
+
+
+def test_nothing_is_taken_over_by_a_worker_that_was_stopped_meanwhile() -> None:
+    scene = Scene()
+    scene.loop.lost([HERE])
+    woken = len(scene.runner.woken)
+    scene.loop.stop()
+    scene.loop.assigned([HERE])
+    assert (list(scene.owned), len(scene.runner.woken)) == ([THERE], woken)
+
+
+def test_how_keys_wait_is_told_to_the_runner_with_their_partition() -> None:
+    scene = Scene()
+    scene.store.due_now = {"k": Waiting(Wait.RETRY, 1, 0.0, 5.0, home=HERE)}
+    scene.loop.assigned([HERE])
+    assert scene.runner.woken[-1] == scene.store.due_now
+    scene.clock.at += OVERDUE_EVERY_S
+    scene.loop._look_for_overdue()
+    assert scene.runner.woken[-1] == scene.store.due_now
+    told = len(scene.runner.woken)
+    scene.store.due_now = {}
+    scene.clock.at += OVERDUE_EVERY_S
+    scene.loop._look_for_overdue()
+    assert len(scene.runner.woken) == told, "nothing is overdue"
+
+
+def test_a_partition_without_room_is_told_of_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.runner.without_room = {HERE: "no room for a letter"}
+    for _ in range(2):
+        scene.loop._look_for_room()
+    assert caplog.text.count("is paused: no room for a letter") == 1
+    scene.clock.at += NO_ROOM_EVERY_S
+    scene.loop._look_for_room()
+    assert caplog.text.count("is paused") == 2
+    scene.runner.without_room = {}
+    scene.loop._look_for_room()
+    scene.runner.without_room = {HERE: "no room for a letter"}
+    scene.loop._look_for_room()
+    assert caplog.text.count("is paused") == 3, "it had gone on in between"
+
+
+def test_the_store_is_asked_for_room_only_while_that_matters() -> None:
+    scene = Scene()
+    look_for_room(scene, 7)
+    assert scene.room._letters == 0, "nothing was added"
+    scene.room.touched = True
+    look_for_room(scene, 7)
+    assert scene.room._letters == 7
+    scene.room.touched = True
+    scene.store.letters_now = 9
+    scene.loop._look_for_room()
+    assert scene.room._letters == 7, "asked a moment ago"
+
+
+@pytest.mark.parametrize(("why", "stays"), [(Wait.RETRY, True), (Wait.GAP, False)])
+def test_a_worker_of_a_queue_stays_for_any_retry(why: Wait, stays: bool) -> None:
+    scene = Scene(Messages())
+    scene.store.due_now = {
+        "a": Waiting(Wait.GAP, 1, 0.0, 5.0, home=HERE),
+        "k": Waiting(why, 1, 0.0, 5.0, home=HERE),
+    }
+    assert scene.loop._others_wait() is stays
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_a_worker_that_ends_lets_its_source_go_and_says_whether_all_was_finished(in_time: bool) -> None:
+    scene = Scene()
+    (unit,) = scene.receive(HERE)
+    scene.runner.in_time, scene.runner.done = in_time, [unit]
+    scene.loop.stop()
+    assert scene.loop.run() is in_time
+    assert (scene.source.closed, scene.source.committed) == (True, [{HERE: 2}])
+    scene.loop.revoked([HERE])
+    scene.loop.lost([HERE])
+    assert scene.runner.dropped == [], "its runner has ended"
+
+
+def test_handlers_that_run_on_while_a_partition_goes_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene()
+    scene.runner.drop = lambda partitions, timeout_s: False  # type: ignore[method-assign]
+    scene.loop.revoked([HERE])
+    assert "handlers still run after 20 s" in caplog.text
