@@ -93,7 +93,7 @@ def test_compaction_is_right_for_snapshots(topic: Topic, examine: Examine, tmp_p
 
 def delete_records(kafka: KafkaCluster, before: TopicPartition) -> None:
     """What comes before this offset is gone. A client may take a moment to learn of a new topic's leader."""
-    for patience in range(50, -1, -1):
+    for patience in range(200, -1, -1):
         try:
             kafka.admin.delete_records([before])[before].result(20)
             return
