@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from inorder.core.event import Partition
 from inorder.errors import InorderError, Mismatch, Unreachable, UsageError
 from inorder.stores.postgres import PostgresStore, connections, store
 from tests.stores.making import HERE, THERE, changes, held, line_of, opened, row, versions, write
@@ -281,3 +282,21 @@ def test_a_handler_that_hides_a_failed_statement_is_told(url: str) -> None:
             swallow(tx)
         with made.transaction() as tx:
             tx.execute("CREATE TABLE effects (n int)")
+
+
+def test_fences_are_raised_in_one_order_so_that_no_two_wait_for_each_other(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [Partition("topic", number) for number in (2, 0, 1)]
+    raised: list[Any] = []
+    with closing(opened(url)) as made:
+        run = connections.Link.execute
+
+        def told(link: Any, query: Any, params: Any = None, **more: Any) -> Any:
+            if query == made._sql["fence_raise"]:
+                raised.append(params[1:])
+            return run(link, query, params, **more)
+
+        monkeypatch.setattr(connections.Link, "execute", told)
+        assert set(made.acquire(places)) == set(places)
+    assert raised == sorted(places)
