@@ -15,14 +15,12 @@ from inorder.errors import Unreachable
 from inorder.observe.nobody import Nobody
 from inorder.proof.memory import MemoryStore
 from inorder.worker.job import Job
-from inorder.worker.worker import (
-    Loop,
-)
+from inorder.worker.worker import Loop
 
 HERE, THERE = Partition("topic", 0), Partition("topic", 1)
 
 
-class Hands:
+class Still:
     """A clock that stands still."""
 
     def __init__(self) -> None:
@@ -231,7 +229,7 @@ class Scene:
     """A loop that has two partitions."""
 
     def __init__(self, source: Quiet | None = None, **limits: int) -> None:
-        self.clock, self.runner, self.source = Hands(), Played(), source or Quiet()
+        self.clock, self.runner, self.source = Still(), Played(), source or Quiet()
         self.store = Asked("orders")
         self.store.register(Order.STRICT, 0)
         most = Limits(**limits)

@@ -23,7 +23,8 @@ from inorder.stores.sqlite.weather import ours, theirs
 MOST_ROWS = 512
 """Entities in one statement, a power of two. The more there are, the longer SQLite takes to read each."""
 _ROW = "(?1, ?, ? + 1, ?, ?, ?, ?, ?)"
-_VALUES_A_ROW = 7
+"""As it stands in the statement: the stream, and the fields of an `EntityRow`."""
+_VALUES_A_ROW = len(EntityRow.__struct_fields__)
 
 _columns = msgspec.structs.astuple
 
