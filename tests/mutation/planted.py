@@ -137,7 +137,7 @@ PLANTED = (
     _one(
         "lanes do not ask again whether an event is still theirs",
         "worker",
-        "worker/lane_work.py",
+        "worker/deciding.py",
         ("if self._groups.fence(piece) != self._known.fences.get(piece.partition, -1):", "if False:"),
     ),
     _one(
@@ -179,7 +179,7 @@ PLANTED = (
     _one(
         "a lease that is over is ignored",
         "worker",
-        "worker/lane_work.py",
+        "worker/deciding.py",
         ("if piece.lease is None or piece.lease.holds():", "if True:"),
         seen_by="tests/sqs/test_situations.py::test_situation"
         "[an_event_whose_lease_ended_in_the_queue_of_its_lane_is_left_to_the_next]",

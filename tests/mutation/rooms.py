@@ -34,8 +34,8 @@ _WORKER = tuple(
     )
 )  # fmt: skip
 _WORKED = (
-    "batch", "cache", "calls", "claims", "commits", "group", "known", "lane_runner", "lane_work", "runner",
-    "standstill", "timers", "waking", "worker",
+    "batch", "blame", "cache", "calls", "claims", "commits", "deciding", "effects", "group", "job", "known",
+    "lane_runner", "lane_work", "runner", "standstill", "timers", "turning", "waking", "worker",
 )  # fmt: skip
 
 ROOMS = {

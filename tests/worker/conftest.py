@@ -17,7 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """An event loop that was abandoned leaves coroutines that never began. They are collected whenever it pleases."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings("ignore:coroutine '(LaneWork|Commits|Waking):RuntimeWarning"))
+            never_began = "ignore:coroutine '(LaneWork|Deciding|Commits|Waking):RuntimeWarning"
+            item.add_marker(pytest.mark.filterwarnings(never_began))
 
 
 @pytest.fixture(autouse=True)

@@ -141,7 +141,7 @@ def test_what_is_put_back_in_an_outage_is_not_tried_again_once_its_home_is_gone(
     stage.away = True
     gate.open()
     until("it has ended", lambda: not gate.waits)
-    until("it pauses", lambda: lanes(stage.working)._paused_s)
+    until("it pauses", lambda: lanes(stage.working)._deciding._paused_s)
     stage.away = False
     put(topic, 1, "z", 1)
     until("it works on", lambda: group.settled(1) == 1)

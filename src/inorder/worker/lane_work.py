@@ -1,41 +1,39 @@
-"""The work of handlers without `tx`: which lane starts, and what a call that has ended means.
+"""The work of handlers without `tx`: what is taken in, what a refused commit means, and what is let go of.
 
 All of it happens on one event loop, so nothing is locked. A completion counts when its group is committed, and only
-then is its delivery settled: whatever was not comes again, so effects happen at least once, in order.
+then is its delivery settled: whatever was not comes again, so effects happen at least once, in order. What starts, and
+what a call that has ended means, is `deciding.py`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from itertools import pairwise
 from typing import Any
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
 from inorder.core.engine import Unit
 from inorder.core.entity import Entity
-from inorder.core.event import Event, Malformed, Partition, Slice
+from inorder.core.event import Event, Partition
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
-from inorder.core.planner import NoRoom, Outage, Planner, by_key
+from inorder.core.planner import Planner
 from inorder.core.waiting import Waiting
 from inorder.declaration import Declaration
 from inorder.errors import HandlerTimeout
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, Observer
 from inorder.worker.batch import SHARED_S, Witness
-from inorder.worker.calls import Calls, Run
+from inorder.worker.calls import Calls
 from inorder.worker.claims import Claims
 from inorder.worker.commits import Commits
+from inorder.worker.deciding import Deciding
 from inorder.worker.group import Group, Groups
 from inorder.worker.job import Job
 from inorder.worker.keeper import Keeper
 from inorder.worker.known import Known
-from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from inorder.worker.standstill import Standstill
 from inorder.worker.waking import Waking
 
 log = logging.getLogger("inorder.worker")
@@ -59,8 +57,6 @@ class LaneWork:
     ) -> None:
         self.declared = declared
         self._planner = planner
-        self._observer = observer
-        self._observed = observer.watches
         self._queue = queue
         self._tally = tally
         self._clock = clock
@@ -70,15 +66,15 @@ class LaneWork:
         self._groups = groups = Groups(lambda: Changes(tally, witness, observer.watches))
         self._known = known = Known(keeper, groups, planner.guard.baseline, planner.limits.cache_bytes)
         self._commits = commits = Commits(planner, keeper, groups, known, claims, observer, self._spawn)
-        self._waking = Waking(planner, codec, keeper, lanes, groups, known, commits, claims, clock, self._spawn)
-        self._standstill = Standstill()
-        self._unknown: list[Event] = []
-        """Started, but for their entities, which are to be read first."""
+        self._waking = waking = Waking(
+            planner, codec, keeper, lanes, groups, known, commits, claims, clock, self._spawn
+        )
+        self._deciding = Deciding(
+            declared.batch, lanes, planner, groups, known, commits, waking, clock, observer, self._spawn
+        )
+        self._standstill = self._deciding.standstill
         self._tasks: set[asyncio.Task[None]] = set()
         self._shared_until = 0.0
-        self._paused_s = 0.0
-        self._last_pause_s = 0.0
-        self._stopping = False
         self.on_settled: Callable[[list[Unit]], None]
         self.on_lapsed: Callable[[list[Unit]], None]
         self.on_lost: Callable[[Mapping[Partition, int]], None]
@@ -87,7 +83,9 @@ class LaneWork:
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         """Before the loop runs."""
         self._loop = loop
-        self._calls = Calls(self.declared, self._lanes.at_once, loop, self._next, self._over, self._fail)
+        deciding = self._deciding
+        self._calls = Calls(self.declared, self._lanes.at_once, loop, deciding.next, deciding.over, self._fail)
+        deciding.loop, deciding.calls, deciding.go, deciding.lapsed = loop, self._calls, self.go, self._lapsed
         self._known.running = self._running
         commits, waking = self._commits, self._waking
         commits.loop, commits.go, commits.through = loop, self.go, self._through
@@ -98,8 +96,8 @@ class LaneWork:
     @property
     def busy(self) -> bool:
         """Whether anything is queued, running or not committed, or an event waits for its retry. From any thread."""
-        running = self._lanes.queued or self._calls.running or self._unknown or self._tasks or self._commits.busy
-        return bool(running or self._groups.now.changes or self._waking.busy)
+        running = self._lanes.queued or self._calls.running or self._tasks or self._commits.busy
+        return bool(running or self._deciding.unknown or self._groups.now.changes or self._waking.busy)
 
     # Taking in.
 
@@ -124,19 +122,10 @@ class LaneWork:
         for job in jobs:
             for unit, piece in job.pieces:
                 self._groups.opened(unit, piece)
-            self._refuse(job.malformed, now)
+            self._deciding.refuse(job.malformed, now)
             for event in self._sorted(job):
                 self._lanes.add(event)
         self.go()
-
-    def _refuse(self, malformed: Iterable[Malformed], now: float) -> None:
-        for found in malformed:
-            try:
-                self._planner.malformed(found, self._groups.now.changes, now)
-            except NoRoom as error:
-                self._standstill.put_aside(error)
-            else:
-                self._groups.now.malformed.append(found)
 
     def _sorted(self, job: Job) -> Iterable[Event]:
         """What came out of order in one poll need not be held in the store: its lane may as well start in order."""
@@ -160,154 +149,6 @@ class LaneWork:
             self._calls.fill()
         self._commits.soon()
 
-    def _next(self) -> Run | None:
-        """What to call the handler with next. None: nothing, for now."""
-        lanes = self._lanes
-        if not lanes.queued or self._paused_s or self._stopping:
-            return None
-        now = time.monotonic()
-        if not self._commits.confirmed(now):
-            return None
-        may_begin, batch = self._may_begin, self.declared.batch
-        while events := lanes.start(batch):
-            ours = list(filter(may_begin, events))
-            if len(ours) < len(events):
-                lanes.put_back(events[0].key, ours)
-                continue
-            entity = self._known.find(events[0].key)
-            if entity is None:
-                if not self._unknown:
-                    self._loop.call_soon(self._load_unknown)
-                self._unknown += events
-                continue
-            run = self._decide(entity, events, now)
-            if run is not None:
-                return run
-        self._commits.soon()
-        return None
-
-    def _may_begin(self, event: Event) -> bool:
-        """Whether an event is still ours to handle. One that is not is on its way to somebody else."""
-        return self._is_ours(event.slice) if event.receiver is None else self._waking.may_begin(event.key)
-
-    def _is_ours(self, piece: Slice) -> bool:
-        """Whether a slice came from a partition that has been ours ever since, or under a lease that holds."""
-        if self._groups.fence(piece) != self._known.fences.get(piece.partition, -1):
-            return False
-        if piece.lease is None or piece.lease.holds():
-            return True
-        unit = self._groups.lapse(piece)
-        if unit is not None:
-            self.on_lapsed([unit])
-        return False
-
-    def _decide(self, entity: Entity, events: list[Event], since: float) -> Run | None:
-        """The call with the first of `events`, and with those that may follow it in the same call. None: no call."""
-        first = events[0]
-        flows = not entity.held and self._planner.follows(entity, entity.version, first)
-        if not flows and not self._admits(entity, events):
-            return None
-        if len(events) > 1:
-            events = self._together(entity, events)
-        waiting = entity.waiting
-        again = waiting is not None and waiting.version == first.version
-        attempt = 1 + (waiting.attempts if again and waiting else 0)
-        partition = first.slice.partition
-        fence = self._known.fences.get(partition, 0)
-        if first.receiver is not None:
-            partition, fence = self._waking.home(entity.key) or (partition, fence)
-        if self._observed:
-            self._observer.started(first.slice)
-        return Run(entity, events, self._known.epoch, attempt, partition, fence, since)
-
-    def _admits(self, entity: Entity, events: list[Event]) -> bool:
-        """Whether the first of these may take effect. Where not, the others are put back."""
-        first, now = events[0], self._clock.now()
-        try:
-            if self._planner.admit(entity, first, self._groups.now.changes, now):
-                return True
-        except NoRoom as error:
-            # Its lane goes on: what follows may be what makes room.
-            self._standstill.put_aside(error)
-        else:
-            self._note(first)
-            self._look_ahead(entity, first, now)
-        self._lanes.put_back(entity.key, events[1:])
-        return False
-
-    def _together(self, entity: Entity, events: list[Event]) -> list[Event]:
-        """Those that may be handled in one call, from the first one on. The others are kept back."""
-        count, follows, bars = 1, self._planner.follows, self._calls.bars
-        for last, event in pairwise(events):
-            if bars(event) or not follows(entity, last.version, event):
-                break
-            count += 1
-        self._lanes.keep_back(entity.key, events[count:])
-        return events[:count]
-
-    def _load_unknown(self) -> None:
-        self._spawn(self._load_again(list(self._unknown)))
-        self._unknown.clear()
-
-    async def _load_again(self, events: list[Event]) -> None:
-        """The cache has let go of these entities while their events were queued."""
-        epoch = self._known.epoch
-        found = by_key(events)
-        await self._known.load(found)
-        for key, those in found.items():
-            self._lanes.put_back(key, those if epoch == self._known.epoch else _received(those))
-        self.go()
-
-    def _over(self, run: Run) -> None:
-        """A handler returned or raised: what that means, and whether its lane may go on."""
-        entity = run.entity
-        if self._observed:
-            self._observer.called(time.monotonic() - run.since, run.error is not None)
-        if run.epoch != self._known.epoch:
-            # Decided on knowledge that turned out old: the guard must look again.
-            self._lanes.put_back(entity.key, _received(run.events))
-            return
-        if run.error is not None:
-            self._over_with(run.error, run)
-        else:
-            if self._last_pause_s:
-                self._go_on()
-            group, applied = self._groups.now, self._planner.applied
-            for event in run.events:
-                applied(entity, event, group.changes)
-                if event.receiver is None:
-                    group.events.append(event)
-                else:
-                    self._note(event)
-            if entity.waiting is not None:
-                self._look_ahead(entity, run.events[0], self._clock.now())
-            self._lanes.finish(entity.key)
-        self._commits.soon()
-
-    def _over_with(self, error: BaseException, run: Run) -> None:
-        key, events, now = run.entity.key, run.events, self._clock.now()
-        try:
-            self._planner.failed(run.entity, events[0], error, self._groups.now.changes, now)
-        except Outage as outage:
-            self._lanes.put_back(key, events)
-            self._pause(str(outage))
-        except NoRoom as no_room:
-            self._standstill.stop(key, events, no_room)
-        else:
-            self._note(events[0])
-            self._look_ahead(run.entity, events[0], now)
-            self._lanes.put_back(key, events[1:])
-
-    def _note(self, event: Event) -> None:
-        """`event` is decided; its delivery is settled with the next commit."""
-        self._groups.now.events.append(event)
-        if event.receiver is not None:
-            self._waking.decided(event.key)
-
-    def _look_ahead(self, entity: Entity, after: Event, now: float) -> None:
-        if not self._waking.drains(entity.key):
-            self._planner.look_ahead(entity, self._groups.now.changes, now, after)
-
     def _running(self) -> dict[str, Entity]:
         return {run.entity.key: run.entity for run in self._calls.runs if run.epoch == self._known.epoch}
 
@@ -317,7 +158,7 @@ class LaneWork:
         for run in late:
             log.error("key %s version %d: the handler hangs", run.entity.key, run.events[0].version)
             run.error = HandlerTimeout(f"ran for more than {limit_s:g} s")
-            self._over(run)
+            self._deciding.over(run)
         if late:
             self.go()
 
@@ -340,8 +181,8 @@ class LaneWork:
         for one in aside:
             if isinstance(one, Event):
                 self._lanes.add(one)
-            elif self._is_ours(one.slice):
-                self._refuse([one], self._clock.now())
+            elif self._deciding.is_ours(one.slice):
+                self._deciding.refuse([one], self._clock.now())
         self.go()
 
     # Commits, and what became of them.
@@ -379,9 +220,9 @@ class LaneWork:
             self._groups.keep(self._known.fences)
             self.on_lost(lost)
         self._waking.at_once(waking)
-        malformed = [one for one in refused.malformed + since.malformed if self._is_ours(one.slice)]
-        self._refuse(malformed, self._clock.now())
-        again = [event for event in redo if event.receiver is None and self._is_ours(event.slice)]
+        malformed = [one for one in refused.malformed + since.malformed if self._deciding.is_ours(one.slice)]
+        self._deciding.refuse(malformed, self._clock.now())
+        again = [event for event in redo if event.receiver is None and self._deciding.is_ours(event.slice)]
         for event in again:
             self._lanes.add(event)
         self._spawn(self._load_all({event.key for event in again}))
@@ -417,7 +258,7 @@ class LaneWork:
 
     def finish(self, finished: Callable[[], None]) -> None:
         """Finish what runs, start nothing more, and commit."""
-        self._stopping = self._waking.stopping = True
+        self._deciding.stopping = self._waking.stopping = True
         self._lanes.drop(lambda event: True)
         if self._commits.busy or self._groups.now.changes or self._calls.running:
             self._loop.call_later(0.005, self.finish, finished)
@@ -442,7 +283,7 @@ class LaneWork:
     def abandon(self) -> None:
         """Nothing of this is to be written or reported any more."""
         self.on_settled, self.on_lapsed, self.on_lost, self.on_failure = (lambda _: None,) * 4
-        self._stopping = True
+        self._deciding.stopping = True
         self._keeper.abandon()
         self._calls.close()
 
@@ -450,27 +291,7 @@ class LaneWork:
         """This event is to fail with this error, without being tried. Before anything is taken in."""
         self._calls.barred[event.key, event.version] = error
 
-    # Pausing, and what may go wrong.
-
-    def _pause(self, why: str) -> None:
-        """Something that the handler needs is down: start nothing for a while."""
-        if self._paused_s:
-            return
-        if self._last_pause_s == 0.0:
-            log.error("paused: %s", why)
-            self._observer.paused("handler", why)
-        self._paused_s = self._last_pause_s = min(max(FIRST_PAUSE_S, 2 * self._last_pause_s), LONGEST_PAUSE_S)
-        self._loop.call_later(self._paused_s, self._resume)
-
-    def _go_on(self) -> None:
-        """A handler has returned: what it needs is there."""
-        log.warning("goes on after a pause")
-        self._last_pause_s = 0.0
-        self._observer.paused("handler", None)
-
-    def _resume(self) -> None:
-        self._paused_s = 0.0
-        self.go()
+    # What may go wrong.
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -486,7 +307,5 @@ class LaneWork:
     def _fail(self, error: BaseException) -> None:
         self.on_failure(error)
 
-
-def _received(events: list[Event]) -> list[Event]:
-    """Without what came back from the store: after a refused commit that is read again, with its whole key."""
-    return [event for event in events if event.receiver is None]
+    def _lapsed(self, unit: Unit) -> None:
+        self.on_lapsed([unit])
