@@ -28,14 +28,11 @@ _PROOF = tuple(f"tests/proof/test_{name}.py" for name in ("memory_store", "claim
 _WORKER = tuple(
     f"tests/worker/test_{name}.py"
     for name in (
-        "calls", "commits", "draining", "known", "slots", "failures", "fences", "forsaken", "gaps", "home", "order",
-        "outages", "pitfalls",
+        "batch_runner", "batches", "calls", "commits", "draining", "job", "known", "poll_loop", "poll_rounds",
+        "poll_turns", "slots",
+        "failures", "fences", "forsaken", "gaps", "home", "order", "outages", "pitfalls",
         "queued", "remembering", "rebalance", "room", "sharing", "stopping", "waking", "zombies",
     )
-)  # fmt: skip
-_WORKED = (
-    "batch", "blame", "cache", "calls", "claims", "commits", "deciding", "effects", "group", "job", "known",
-    "lane_runner", "lane_work", "runner", "standstill", "timers", "turning", "waking", "worker",
 )  # fmt: skip
 
 ROOMS = {
@@ -49,9 +46,7 @@ ROOMS = {
             *_PROOF,
         ),
     ),
-    "worker": Room(
-        tuple(f"worker/{name}.py" for name in _WORKED), ("tests/core/test_timers.py", *_WORKER, *_PROOF), waits=True
-    ),
+    "worker": Room(("worker/*.py",), ("tests/core/test_timers.py", *_WORKER, *_PROOF), waits=True),
     "sqlite": Room(("stores/sqlite/*.sql", "stores/sqlite/migrations/*.sql"), ("-m", "not postgres", "tests/stores")),
     "postgres": Room(
         ("stores/postgres/*.sql", "stores/postgres/migrations/*.sql"), ("-m", "postgres", "tests/stores"), service=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from inorder.core.engine import Unit
@@ -43,6 +43,7 @@ class Played:
         self.without_room: dict[Partition, str] = {}
         self.tries = 0
         self.woken: list[Mapping[str, Any]] = []
+        self.fences: dict[Partition, int] = {}
         self.jobs: list[Job] = []
         self.done: list[Unit] = []
         self.over: list[Unit] = []
@@ -50,7 +51,10 @@ class Played:
         self.is_busy = False
         self.in_time = True
         self.watched = 0
+        self.new_thread = False
         self.waited: list[float] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """What happens while it is waited for."""
 
     def submit(self, job: Job) -> None:
         self.jobs.append(job)
@@ -74,10 +78,12 @@ class Played:
 
     def wait(self, timeout_s: float) -> None:
         self.waited.append(timeout_s)
+        self.meanwhile()
 
     def watch(self, limit_s: float) -> bool:
         self.watched += 1
-        return False
+        found, self.new_thread = self.new_thread, False
+        return found
 
     def stop(self, timeout_s: float) -> bool:
         return self.in_time
@@ -94,21 +100,22 @@ class Played:
 
     def own(self, fences: Mapping[Partition, int], due: Mapping[str, Any] | None = None) -> None:
         self.woken.append(dict(due or {}))
+        self.fences = dict(fences)
 
 
-class Quiet:
-    """A source in a group, that gives out nothing."""
+class Alone:
+    """A source without a group, that gives out nothing."""
 
     def __init__(self) -> None:
-        self.rejoined = 0
+        self.listener: Any = None
+        self.polled: list[float] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+        """What happens while it is polled."""
         self.paused: list[Partition] = []
         self.committed: list[dict[Partition, int]] = []
         self.ends = True
         self.gives: list[Slice] = []
         self.closed = False
-
-    def rejoin(self) -> None:
-        self.rejoined += 1
 
     def pause(self, partitions: Any) -> None:
         self.paused += partitions
@@ -116,8 +123,12 @@ class Quiet:
     def resume(self, partitions: Any) -> None:
         self.paused = [one for one in self.paused if one not in partitions]
 
-    def subscribe(self, listener: Any) -> None: ...
+    def subscribe(self, listener: Any) -> None:
+        self.listener = listener
+
     def poll(self, most: int, timeout_s: float) -> list[Slice]:
+        self.polled.append(timeout_s)
+        self.meanwhile()
         found, self.gives = self.gives, []
         return found
 
@@ -129,6 +140,17 @@ class Quiet:
 
     def close(self) -> None:
         self.closed = True
+
+
+class Quiet(Alone):
+    """A source in a group, that gives out nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rejoined = 0
+
+    def rejoin(self) -> None:
+        self.rejoined += 1
 
 
 class Messages(Quiet):
@@ -169,6 +191,9 @@ class Seen(Nobody):
     def polled(self) -> None:
         self.told.append(("polled",))
 
+    def received(self, unit: Unit, piece: Slice) -> None:
+        self.told.append(("received", unit.events, len(piece)))
+
     def settled(self, unit: Unit) -> None:
         self.told.append(("settled", unit.events))
 
@@ -199,37 +224,55 @@ class Asked(MemoryStore):
     away = 0
     """How many questions are not answered."""
 
-    def acquire(self, partitions: Any) -> dict[Partition, int]:
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.asked: list[str] = []
+        self.meanwhile: Callable[[str], None] = lambda what: None
+        """What happens while it is asked for this."""
+        self.beats: list[tuple[list[Partition] | None, float]] = []
+
+    def _asked(self, what: str) -> None:
+        self.asked.append(what)
+        self.meanwhile(what)
         if self.away:
             self.away -= 1
             raise Unreachable("store: away")
+
+    def acquire(self, partitions: Any) -> dict[Partition, int]:
+        self._asked("acquire")
         return super().acquire(partitions)
 
     def due(self, partitions: Any) -> dict[str, Waiting]:
+        self._asked("due")
         return dict(self.due_now)
 
     def retried(self, most: int) -> dict[str, Waiting]:
+        self._asked("retried")
         return dict(self.retrying)
 
     def overdue(self, now: float, partitions: Any) -> dict[str, Any]:
+        self._asked("overdue")
         self.since = now
         return dict(self.due_now)
 
     def open_letters(self, most: int) -> int:
+        self._asked("letters")
         return self.letters_now
 
     def crowded_keys(self, most: int) -> set[str]:
         return {"crowded"}
 
     def beat(self, tally: int, partitions: Any, events_per_s: float) -> bool:
+        self.beats.append((partitions, events_per_s))
         return True
 
 
 class Scene:
     """A loop that has two partitions."""
 
-    def __init__(self, source: Quiet | None = None, **limits: int) -> None:
+    def __init__(self, source: Alone | None = None, **limits: int) -> None:
         self.clock, self.runner, self.source = Still(), Played(), source or Quiet()
+        self.polls = 0
         self.store = Asked("orders")
         self.store.register(Order.STRICT, 0)
         most = Limits(**limits)
@@ -240,8 +283,16 @@ class Scene:
         codec: Any = Plain()
         clock: Any = self.clock
         self.seen = Seen()
-        self.loop = Loop(given, control, runner, codec, clock, most, self.room, observer=self.seen)
+        self.loop = Loop(given, control, runner, codec, clock, most, self.room, self._polled, self.seen)
         self.loop.assigned([HERE, THERE])
+
+    def _polled(self) -> None:
+        self.polls += 1
+
+    @property
+    def rejoined(self) -> int:
+        """How often the group was joined anew."""
+        return self.source.rejoined if isinstance(self.source, Quiet) else 0
 
     @property
     def owned(self) -> dict[Partition, int]:

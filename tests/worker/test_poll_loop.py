@@ -36,7 +36,7 @@ def test_what_is_refused_of_an_earlier_ownership_is_no_news() -> None:
     assert scene.owned[HERE] > earlier
     scene.clock.at += 10 * FENCED_FOR_S
     scene.loop._check_ownership()
-    assert scene.source.rejoined == 0
+    assert scene.rejoined == 0
 
 
 def refuse(scene: Scene) -> None:
@@ -44,9 +44,9 @@ def refuse(scene: Scene) -> None:
     scene.loop.assigned([HERE])
     scene.runner.refused = {HERE: scene.owned[HERE]}
     scene.loop._collect()
-    before = scene.source.rejoined
+    before = scene.rejoined
     scene.loop._check_ownership()
-    assert scene.source.rejoined == before, "its group may be about to say so"
+    assert scene.rejoined == before, "its group may be about to say so"
     scene.clock.at += FENCED_FOR_S + 0.1
     scene.loop._check_ownership()
 
@@ -54,22 +54,22 @@ def refuse(scene: Scene) -> None:
 def test_a_partition_that_is_refused_has_its_group_joined_anew_once() -> None:
     scene = Scene()
     refuse(scene)
-    assert scene.source.rejoined == 1
+    assert scene.rejoined == 1
     scene.clock.at += 10 * FENCED_FOR_S
     scene.loop._check_ownership()
-    assert scene.source.rejoined == 1, "the group was told, and will say who has it"
+    assert scene.rejoined == 1, "the group was told, and will say who has it"
 
 
 def test_a_group_is_joined_anew_so_often_and_then_two_groups_are_suspected() -> None:
     scene = Scene()
     for _ in range(REJOINS):
         refuse(scene)
-    assert scene.source.rejoined == REJOINS
+    assert scene.rejoined == REJOINS
     with pytest.raises(InorderError, match="also consumed by another group"):
         refuse(scene)
     scene.clock.at += REJOINS_WITHIN_S
     scene.loop._check_ownership()
-    assert scene.source.rejoined == REJOINS + 1, "that was long ago"
+    assert scene.rejoined == REJOINS + 1, "that was long ago"
 
 
 def look_for_room(scene: Scene, letters: int) -> None:
@@ -145,7 +145,7 @@ def test_a_refusal_that_the_source_confirms_is_forgotten() -> None:
     scene.loop.lost([HERE])
     scene.clock.at += 2 * FENCED_FOR_S
     scene.loop._check_ownership()
-    assert scene.source.rejoined == 0
+    assert scene.rejoined == 0
 
 
 def test_a_store_that_is_away_is_asked_until_it_answers() -> None:
