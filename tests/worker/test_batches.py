@@ -277,6 +277,7 @@ def test_an_error_that_comes_after_all_statements_is_nobodys_in_particular() -> 
     scene.store.late_error = ValueError("deferred")
     scene.run(job("a1 b1"))
     assert scene.store.effects == ["a1", "b1"]
+    assert scene.calls == ["a1", "b1"] * 2, "so they are called once more, one by one"
     assert scene.since().count("together") == 1
 
 
@@ -464,6 +465,20 @@ def test_a_key_that_waits_is_woken_under_the_fence_of_its_home_or_not_at_all() -
     assert scene.calls.count("a1") == 2, "a fold is called before it is refused, and leaves nothing behind"
     scene.run(due=["a"], fences={HERE: 9})
     assert scene.states()["a"] == [1]
+
+
+def test_a_key_that_waits_nowhere_in_particular_is_woken_by_anybody() -> None:
+    scene = Scene()
+    scene.fails["a1"] = ValueError("no")
+    scene.run(job("a1"))
+    waiting = scene.waiting("a")
+    assert waiting is not None
+    scene.store.tables.waits["a"] = msgspec.structs.replace(waiting, home=None)
+    scene.batches.cache.clear()
+    scene.clock.at += 200
+    scene.fails.clear()
+    scene.run(due=["a"], fences={THERE: 8})
+    assert (scene.states(), scene.store.fences[-1]) == ({"a": [1]}, {})
 
 
 @pytest.mark.parametrize(
