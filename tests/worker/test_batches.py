@@ -572,6 +572,36 @@ def test_what_was_set_aside_is_tried_when_its_turn_comes_whatever_it_came_to_bef
     assert scene.store.effects == ["b1"]
 
 
+def test_what_was_set_aside_behind_an_event_without_room_is_tried_as_if_it_never_had_been() -> None:
+    scene = Scene(TX, room=True, letters=1)
+    scene.fails = {"z1": Poison("bad"), "a1": ValueError("no")}
+    scene.run(job("z1", THERE))
+    scene.calls.clear()
+
+    def turn_bad(entry: Entry) -> None:
+        if scene.calls.count("b1") == 3:
+            scene.fails["b1"] = Poison("bad")
+
+    scene._then = turn_bad
+    scene.run(job("b1 a1"))
+    ((_, aside),) = scene.batches.aside
+    assert [event.key for event in aside.events] == ["b", "a"]
+    scene.fails.clear()
+    scene._then = nothing
+    scene.run(aside)
+    assert scene.store.effects == ["b1", "a1"], "how it failed then is forgotten"
+
+
+def test_what_states_have_grown_by_is_counted_as_memory() -> None:
+    scene = Scene(cache_bytes=20_000)
+    scene.run(job("a1"))
+    for key in "bc":
+        scene.run(job(" ".join(f"{key}{version}" for version in range(1, 2_500))))
+    scene.store.loaded.clear()
+    scene.run(job("a2"))
+    assert scene.store.loaded == [["a"]], "it had to give way"
+
+
 # Keys that are due.
 
 
