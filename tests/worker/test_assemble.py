@@ -163,6 +163,13 @@ def test_a_declaration_that_the_store_knows_otherwise_is_refused(scene: Scene) -
         scene.put_together(FOLD, order="latest")
 
 
+def test_a_thread_that_begins_when_the_declaration_has_changed_is_refused(scene: Scene) -> None:
+    scene.put_together(FOLD)
+    scene.stores.tables.declared["stream"] = (Order.LATEST, 0)
+    with pytest.raises(inorder.UsageError, match="was written with order=latest"):
+        scene.given["BatchRunner"][0]()
+
+
 @pytest.mark.parametrize("queue", [True, False])
 @pytest.mark.parametrize(("kind", "effect"), [(FOLD, FoldEffect), (TX, TxEffect)])
 def test_batches_have_a_store_of_their_own_each_time_and_share_what_room_there_is(

@@ -95,6 +95,7 @@ def test_what_names_nothing(folder: Path) -> None:
     assert refusal(":balance").startswith("':balance' names no consumer: write MODULE:NAME")
     assert refusal("").startswith("'' names no consumer")
     assert refusal("nowhere:balance").startswith("there is no module 'nowhere' here or installed: write MODULE:NAME")
+    assert refusal("nowhere.deeper:balance").startswith("there is no module 'nowhere'")
     assert refusal("ledger.deeper:balance").startswith("there is no module 'ledger.deeper'")
     assert refusal("nowhere.py:balance") == (
         "there is no file nowhere.py: write MODULE:NAME, such as bank.consumers:balance or bank.py:balance"

@@ -127,6 +127,13 @@ def test_another_thread_takes_the_place_of_one_that_hangs(scene: Scene) -> None:
     assert len(scene.threads) == 3, "two are there, and both are free"
 
 
+def test_a_thread_that_was_left_does_not_count(scene: Scene) -> None:
+    scene.submit("hangs", then=lambda: scene.leave(scene.threads[0]))
+    scene.run(scene.threads[0])
+    scene.submit("b", "c")
+    assert len(scene.threads) == 3, "each has one of its own"
+
+
 def test_a_thread_is_left_once(scene: Scene) -> None:
     def leave_twice() -> None:
         for _ in range(2):

@@ -38,7 +38,7 @@ class Scene:
 
 def test_it_is_written_now_and_then_with_the_pace_since_the_last_time() -> None:
     scene = Scene()
-    scene.clock.at += 2.0
+    scene.clock.at += 0.5
     scene.pulse.beat({THERE: 8, HERE: 7})
     assert scene.store.beats == [(3, [HERE, THERE], 0.0)]
     scene.pulse.events += 30
@@ -85,7 +85,21 @@ def test_a_store_that_is_away_is_not_asked_in_every_turn() -> None:
     assert len(scene.store.beats) == 1
 
 
-def test_the_end_is_told_once_and_tried_for_a_while() -> None:
+def test_the_pace_of_a_moment_is_a_pace_too() -> None:
+    scene = Scene()
+    scene.pulse.events, scene.clock.at = 10, scene.clock.at + 0.5
+    scene.pulse.beat([HERE])
+    assert scene.store.beats == [(3, [HERE], 20.0)]
+
+
+def test_an_end_that_was_told_is_not_told_again() -> None:
+    scene = Scene()
+    scene.store.ends = [False]
+    scene.pulse.end()
+    assert (scene.store.beats, scene.clock.slept) == ([(3, None, 0.0)], [LAST_PAUSE_S])
+
+
+def test_the_end_is_tried_to_be_told_for_a_while() -> None:
     scene = Scene()
     scene.store.ends = [False] * (LAST_TRIES - 1)
     scene.pulse.end()

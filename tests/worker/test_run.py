@@ -176,6 +176,7 @@ def test_a_report_is_of_these_tallies_together() -> None:
     found = said(store, [4, 5], 3.00049)
     assert (found.received, found.outcomes["applied"]) == (12, 9)
     assert (found.elapsed_s, found.events_per_s) == (3.0, 4.0)
+    assert said(store, [4], 3.0).events_per_s == 3.3
     nothing_yet = said(store, [], 0.0)
     assert (nothing_yet.received, nothing_yet.released, nothing_yet.retries) == (0, 0, 0)
     assert set(nothing_yet.outcomes.values()) == {0}
