@@ -28,8 +28,8 @@ _PROOF = tuple(f"tests/proof/test_{name}.py" for name in ("memory_store", "claim
 _WORKER = tuple(
     f"tests/worker/test_{name}.py"
     for name in (
-        "batch_runner", "batches", "calls", "commits", "draining", "job", "known", "poll_loop", "poll_rounds",
-        "poll_turns", "slots",
+        "assemble", "batch_runner", "batches", "calls", "child", "commits", "draining", "job", "keeper", "known",
+        "loading", "poll_loop", "poll_rounds", "poll_turns", "pool", "process", "pulse", "run", "slots", "supervisor",
         "failures", "fences", "forsaken", "gaps", "home", "order", "outages", "pitfalls",
         "queued", "remembering", "rebalance", "room", "sharing", "stopping", "waking", "zombies",
     )
