@@ -133,6 +133,7 @@ class Alone:
         return found
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
+        assert not self.closed
         self.committed.append(dict(offsets))
 
     def at_end(self) -> bool:
@@ -174,12 +175,14 @@ class Noting(Quiet):
     def __init__(self) -> None:
         super().__init__()
         self.notes: list[dict[Partition, str]] = []
+        self.found: dict[Partition, tuple[int, str]] = {}
+        """The notes that an earlier owner has left."""
 
     def note(self, notes: Mapping[Partition, str]) -> None:
         self.notes.append(dict(notes))
 
     def noted(self, partitions: Any) -> dict[Partition, tuple[int, str]]:
-        return {}
+        return {partition: self.found[partition] for partition in partitions if partition in self.found}
 
 
 class Seen(Nobody):
@@ -244,7 +247,7 @@ class Asked(MemoryStore):
 
     def due(self, partitions: Any) -> dict[str, Waiting]:
         self._asked("due")
-        return dict(self.due_now)
+        return self._of(partitions)
 
     def retried(self, most: int) -> dict[str, Waiting]:
         self._asked("retried")
@@ -253,7 +256,10 @@ class Asked(MemoryStore):
     def overdue(self, now: float, partitions: Any) -> dict[str, Any]:
         self._asked("overdue")
         self.since = now
-        return dict(self.due_now)
+        return self._of(partitions)
+
+    def _of(self, partitions: Any) -> dict[str, Waiting]:
+        return {key: waiting for key, waiting in self.due_now.items() if waiting.home in partitions}
 
     def open_letters(self, most: int) -> int:
         self._asked("letters")

@@ -246,6 +246,14 @@ def test_what_the_store_refuses_is_told_once_with_the_fence_it_refused(scene: Sc
     assert (scene.runner.lost(), scene.runner.lost()) == ({HERE: 7}, {})
 
 
+def test_a_refusal_is_of_the_fence_that_was_refused_whatever_is_ours_by_then(scene: Scene) -> None:
+    scene.submit("a")
+    scene.batches.meanwhile = lambda: scene.runner.own({HERE: 9, THERE: 8})
+    scene.batches.ends = [{HERE: 7}]
+    scene.next()
+    assert scene.runner.lost() == {HERE: 7}
+
+
 def test_nothing_lapses(scene: Scene) -> None:
     assert scene.runner.lapsed() == []
 
@@ -431,6 +439,7 @@ def test_during_an_outage_a_batch_is_tried_again_until_it_is_through(
     scene: Scene, error: Exception, cause: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
+    scene.runner.own(FENCES, {"k": RETRY})
     scene.submit("a")
     scene.batches.ends = [error] * 8
     seen: list[Any] = []
@@ -439,6 +448,7 @@ def test_during_an_outage_a_batch_is_tried_again_until_it_is_through(
     assert scene.runs == [["a"]] * 9
     assert scene.condition.waits == pytest.approx([FIRST_PAUSE_S * 2**n for n in range(6)] + [LONGEST_PAUSE_S] * 2)
     assert seen == [(str(error), None)] * 8, "what waits for the end of an outage does not hang"
+    assert [due for _, due, _ in scene.batches.runs] == [["k"]] * 9, "and what was due with it"
     assert (caplog.text.count(f"paused: {error}"), caplog.text.count(f"goes on after: {error}")) == (1, 1)
     assert scene.batches.observer.told == [(cause, str(error))] * 8 + [("store", None), ("handler", None)]
     assert scene.runner.outage is None

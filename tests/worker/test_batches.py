@@ -22,7 +22,7 @@ from inorder.core.event import Event, Malformed, Partition, Record, Slice, finge
 from inorder.core.order import Outcome
 from inorder.core.planner import Outage
 from inorder.core.room import Room
-from inorder.core.rows import EntityRow
+from inorder.core.rows import EntityRow, HeldRow
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.declaration import declaration_of
 from inorder.errors import Mismatch, Poison, Unavailable, Unreachable
@@ -92,6 +92,11 @@ class Store(MemoryStore):
         self.refusals: list[Exception] = []
         self.late_error: Exception | None = None
         self.tables.fences = dict(FENCES)
+        self.read_back: list[str] = []
+
+    def held_together(self, keys: Sequence[str], most: int) -> list[HeldRow]:
+        self.read_back += keys
+        return super().held_together(keys, most)
 
     def load(self, keys: Sequence[str]) -> dict[str, Entity]:
         self.loaded.append(sorted(keys))
@@ -120,15 +125,25 @@ class Scene:
     """Batches of one kind of handler, which fails where it is told to."""
 
     def __init__(
-        self, kind: str = FOLD, act: Act = nothing, queue: bool = False, room: bool = False, **limits: Any
+        self,
+        kind: str = FOLD,
+        queue: bool = False,
+        room: bool = False,
+        order: str = "strict",
+        baseline: int = 0,
+        **limits: Any,
     ) -> None:
         self.calls: list[str] = []
         self.fails: dict[str, Exception] = {}
         self.clock, self.store, self.seen = Still(), Store(), Watching()
         retry = inorder.Retry(attempts=3, delay_s=100.0)
-        declared = declaration_of(
-            declare(kind, self._act, lambda entry: None, limits=inorder.Limits(**limits), retry=retry)
-        )
+        options: dict[str, Any] = {
+            "order": order,
+            "baseline": baseline,
+            "limits": inorder.Limits(**limits),
+            "retry": retry,
+        }
+        declared = declaration_of(declare(kind, self._act, lambda entry: None, **options))
         self.store.register(declared.order, declared.baseline)
         self.witnessed: list[tuple[str, Outcome]] = []
         planner = planner_for(declared)
@@ -138,7 +153,7 @@ class Scene:
         self.batches = Batches(
             planner, self.effect, JsonCodec(declared), store, 3, self.clock, self._witness, queue, self.seen
         )
-        self._then = act
+        self._then: Act = nothing
 
     def _act(self, entry: Entry) -> None:
         self.calls.append(f"{entry.key}{entry.version}")
@@ -252,6 +267,12 @@ def test_while_the_store_works_no_handler_is_seen_to_hang() -> None:
         patched.setattr(Transaction, "write", looked)
         scene.run(job("a1"))
     assert seen == [None]
+
+
+def test_an_entity_that_nobody_knows_begins_at_its_baseline() -> None:
+    scene = Scene(baseline=10)
+    scene.run(job("a11 a12"))
+    assert scene.states() == {"a": [11, 12]}
 
 
 # A handler with tx that fails.
@@ -551,6 +572,19 @@ def test_what_finds_no_room_is_set_aside_with_all_that_follows_it_and_the_rest_i
     assert (scene.states()["d"], len(list(scene.store.letters()))) == ([1], 2)
 
 
+def test_each_partition_without_room_has_its_events_set_aside() -> None:
+    scene = Scene(room=True, letters=1)
+    scene.fails = {name: Poison("bad") for name in ("z1", "a1", "b1")}
+    scene.run(job("z1"))
+    scene.run(job("a1"), job("b1", THERE), job("c1", THERE))
+    assert [(error.partition, [event.key for event in aside.events]) for error, aside in scene.batches.aside] == [
+        (HERE, ["a"]),
+        (THERE, ["b", "c"]),
+    ]
+    scene.run(job("d1", HERE))
+    assert len(scene.batches.aside) == 2, "until somebody takes them over"
+
+
 def test_room_that_was_taken_is_counted_at_once() -> None:
     scene = Scene(room=True, letters=2)
     scene.fails = {name: Poison("bad") for name in ("a1", "b1", "c1")}
@@ -644,6 +678,8 @@ def test_what_somebody_else_has_set_going_is_read_anew() -> None:
     scene.run(due=["a"])
     assert scene.calls == ["a1", "a2"]
     assert scene.states() == {"a": [2]}
+    counts = scene.store.counts([3])
+    assert (counts["parked"], counts["applied"], counts["dead_lettered"]) == (0, 1, 1), "it is counted once"
 
 
 def test_what_a_batch_says_of_how_a_key_waits_replaces_what_was_said_before() -> None:
@@ -655,6 +691,30 @@ def test_what_a_batch_says_of_how_a_key_waits_replaces_what_was_said_before() ->
     assert scene.batches.timers.take(1_000.0) == ["a"]
     scene.run(due=["a"])
     assert (scene.batches.timers.all(), scene.states()) == ({}, {"a": [1, 2]})
+
+
+def test_what_waited_goes_before_what_came_after_it() -> None:
+    scene = Scene(order="latest")
+    scene.fails["a1"] = ValueError("no")
+    scene.run(job("a1"))
+    scene.clock.at += 200
+    scene.fails.clear()
+    scene.run(job("a2"), due=["a"])
+    assert scene.states() == {"a": [1, 2]}
+
+
+def test_nothing_is_read_back_of_a_key_that_does_not_go_on() -> None:
+    scene = Scene(gap_s=50.0)
+    scene.run(job("a2"))
+    scene.fails["b1"] = ValueError("no")
+    scene.run(job("b1"))
+    scene.fails.clear()
+    scene.clock.at += 200
+    scene.run(due=["a", "b"])
+    assert scene.store.read_back == ["b"]
+    waiting = scene.waiting("a")
+    assert waiting is not None
+    assert waiting.why is Wait.PARKED
 
 
 def test_a_worker_that_begins_anew_keeps_nothing_in_memory() -> None:

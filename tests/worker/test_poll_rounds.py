@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from inorder.core.event import Record, Slice
+from inorder.core.offset_map import encode
 from inorder.core.waiting import Wait, Waiting
 from inorder.errors import InorderError
 from inorder.worker import worker
@@ -167,6 +169,35 @@ def test_a_stopped_worker_of_a_queue_takes_nothing_over() -> None:
     assert scene.runner.woken == []
 
 
+def test_the_runner_is_told_of_all_that_is_ours_and_of_the_keys_that_wait_where_it_is_new() -> None:
+    scene = Scene()
+    scene.loop.lost([HERE])
+    scene.store.due_now = {"k": RETRY, "l": Waiting(Wait.RETRY, 1, 0.0, 5.0, home=THERE)}
+    scene.loop.assigned([HERE])
+    assert scene.runner.woken[-1] == {"k": RETRY}
+    assert scene.runner.fences == scene.owned
+    assert sorted(scene.runner.fences) == [HERE, THERE]
+
+
+def test_what_an_earlier_owner_has_settled_beyond_its_commit_is_not_done_again() -> None:
+    source = Noting()
+    scene = Scene(source)
+    source.found = {HERE: (0, encode(0, [(2, 4)])), THERE: (0, encode(0, [(0, 1)]))}
+    scene.loop.assigned([HERE])
+    scene.receive(HERE, 0, 6)
+    (job,) = scene.runner.jobs
+    assert [piece.offset(n) for _, piece in job.pieces for n in range(len(piece))] == [0, 1, 4, 5]
+
+
+def test_every_partition_that_moved_is_committed_with_its_note() -> None:
+    source = Noting()
+    scene = Scene(source)
+    scene.runner.done = [*scene.receive(HERE), *scene.receive(THERE, 0, 3)]
+    scene.loop._collect(force=True)
+    assert source.committed == [{HERE: 2, THERE: 3}]
+    assert list(source.notes[0]) == [HERE, THERE]
+
+
 def test_how_the_keys_of_a_queue_wait_is_for_whoever_made_them_wait() -> None:
     scene = Scene(Messages())
     scene.store.due_now = {"k": RETRY}
@@ -185,6 +216,16 @@ def test_a_full_worker_pauses_what_it_is_given() -> None:
     scene.source.paused.clear()
     scene.loop.assigned([THERE])
     assert scene.source.paused == [THERE]
+
+
+def test_a_worker_is_full_of_bytes_too() -> None:
+    scene = Scene(in_flight_bytes=12)
+    scene.receive(HERE, 0, 5)
+    assert not scene.loop._engine.full
+    source = scene.source
+    source.gives = [Slice.of(HERE, [Record(HERE, 5, b"k", None), Record(HERE, 6, b"k", b"{}")])]
+    scene.loop._turn()
+    assert scene.loop._engine.full
 
 
 def test_a_worker_that_was_just_given_a_partition_is_not_idle() -> None:

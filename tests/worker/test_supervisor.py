@@ -95,6 +95,8 @@ class Selector:
         self.scene = scene
         self.registered: dict[int, Any] = {}
         self.closed = False
+        self.deaf = False
+        """What is said comes after it was looked for."""
 
     def register(self, stdout: Any, event: int, place: Any) -> None:
         assert event == selectors.EVENT_READ
@@ -113,7 +115,7 @@ class Selector:
         return [
             (SimpleNamespace(data=place), 1)
             for place in list(self.registered.values())
-            if place.process.unheard or not place.process.alive
+            if not self.deaf and (place.process.unheard or not place.process.alive)
         ]
 
     def close(self) -> None:
@@ -211,14 +213,14 @@ def test_the_rows_of_counts_of_all_processes_are_known_each_once(make: Make) -> 
 
 def test_what_is_told_once_a_worker_polls(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    scene = make()
+    scene = make(2)
     scene.turn()
     scene.last.says(tally=5)
     scene.turn()
     assert caplog.text == ""
     scene.last.says(up=True)
     scene.turn(2)
-    assert caplog.text.count("worker 1 is up, process 1000") == 1
+    assert caplog.text.count("worker 2 is up, process 1001") == 1
 
 
 # Deaths.
@@ -291,6 +293,17 @@ def test_a_death_is_told_in_its_own_last_words(
     scene.last.dies(1, **news)
     scene.turn()
     assert f"worker 1 has ended: {said}; another takes its place" in caplog.text
+
+
+def test_last_words_are_heard_whenever_they_come(make: Make) -> None:
+    scene = make(1, 1.0)
+    scene.turn()
+    scene.selector.deaf = True
+    scene.last.dies(0, tally=7, up=True, ended="idle")
+    scene.turn()
+    assert scene.supervisor.tallies == [7]
+    assert scene.run()
+    assert len(scene.processes) == 1
 
 
 def test_what_a_dead_process_had_counted_is_kept_and_what_it_measured_is_not(make: Make) -> None:
