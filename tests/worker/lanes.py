@@ -1,0 +1,301 @@
+"""Lanes whose store, handler and time are played: no thread runs, nothing waits, and a test ends in milliseconds.
+
+The store is the one in memory, so fences and revisions refuse as they do. It answers when it is told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import selectors
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+import inorder
+from inorder.codecs.json import JsonCodec
+from inorder.core.changes import Changes
+from inorder.core.engine import Unit
+from inorder.core.entity import Entity
+from inorder.core.event import Lease, Partition, Record, Slice
+from inorder.core.lanes import Lanes
+from inorder.core.room import Room
+from inorder.core.rows import EntityRow, HeldRow
+from inorder.core.waiting import Waiting
+from inorder.declaration import Declaration, declaration_of
+from inorder.observe.nobody import NOBODY, Nobody
+from inorder.ports import Clock
+from inorder.proof.memory import MemoryStore
+from inorder.worker.assemble import planner_for
+from inorder.worker.job import Job
+from inorder.worker.keeper import Keeper
+from inorder.worker.lane_work import LaneWork
+from tests.worker.consumers import Entry
+
+HERE, THERE = Partition("topic", 0), Partition("topic", 1)
+BEGAN = 1_000.0
+SOON = inorder.Retry(attempts=3, delay_s=1.0, factor=1)
+"""What fails is tried again after a second and up to a quarter more."""
+
+
+class Timeless(asyncio.SelectorEventLoop):
+    """A loop whose time goes on only when nothing else is to be done, and then at once."""
+
+    def __init__(self) -> None:
+        self.now = BEGAN
+        loop = self
+
+        class Skipping(selectors.SelectSelector):
+            def select(self, timeout: float | None = None) -> Any:
+                assert timeout is not None, "nothing would ever happen"
+                loop.now += timeout
+                return super().select(0)
+
+        super().__init__(Skipping())
+
+    def time(self) -> float:
+        return self.now
+
+
+def played(course: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Makes a test of a coroutine, in a time of its own."""
+
+    @functools.wraps(course)
+    def test(**fixtures: Any) -> None:
+        loop = Timeless()
+        with pytest.MonkeyPatch.context() as patched, asyncio.Runner(loop_factory=lambda: loop) as runner:
+            patched.setattr(time, "monotonic", loop.time)
+            runner.run(course(**fixtures))
+
+    return test
+
+
+class Gate:
+    """Whoever comes here waits until it is open."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self.waiting = 0
+
+    def close(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    async def passed(self) -> None:
+        self.waiting += 1
+        await self._open.wait()
+        self.waiting -= 1
+
+
+class Desk(Keeper):
+    """Asks a store in memory, without a thread, and notes what it was asked."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store = store
+        self.loads, self.reads, self.writes = Gate(), Gate(), Gate()
+        self.loaded: list[list[str]] = []
+        self.written: list[tuple[list[str], dict[Partition, int]]] = []
+        self.ends: list[str] = []
+
+    async def load(self, keys: Sequence[str]) -> dict[str, Entity]:
+        self.loaded.append(sorted(keys))
+        await self.loads.passed()
+        return self.store.load(keys)
+
+    async def held(self, key: str, most: int) -> list[HeldRow]:
+        await self.reads.passed()
+        return self.store.held(key, most)
+
+    async def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
+        self.written.append(([row.key for row in rows], dict(fences)))
+        await self.writes.passed()
+        with self.store.transaction() as tx:
+            tx.write(rows, changes, fences)
+
+    def abandon(self) -> None:
+        self.ends.append("abandoned")
+
+    def close(self) -> None:
+        self.ends.append("closed")
+
+
+class Held:
+    """A lease that holds until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.over = False
+
+    def holds(self) -> bool:
+        return not self.over
+
+
+class Seen(Nobody):
+    """An observer that notes what is told of handlers."""
+
+    watches = True
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def started(self, piece: Slice) -> None:
+        self.told.append(("started", piece.partition.number))
+
+    def called(self, seconds: float, failed: bool) -> None:
+        self.told.append(("called", round(seconds, 3), failed))
+
+    def paused(self, cause: str, why: str | None) -> None:
+        self.told.append((cause, why))
+
+
+class Scene:
+    """The lanes of a worker that has two partitions, or a queue, and the handler that they call.
+
+    Events are written as `a1`: the first version of key a. The handler of those in `stops` ends when it is told to,
+    that of those in `fails` raises the next of these errors; all others return at once.
+    """
+
+    def __init__(
+        self,
+        at_once: int = 16,
+        *,
+        batch: int = 1,
+        queue: bool = False,
+        observer: Nobody = NOBODY,
+        store: MemoryStore | None = None,
+        **options: Any,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.called: list[str] = []
+        self.contexts: list[inorder.Context] = []
+        self.on_call: Callable[[], None] = lambda: None
+        self.stops: dict[str, asyncio.Future[None]] = {}
+        self.fails: dict[str, list[BaseException]] = {}
+        self.settled: list[tuple[int, int]] = []
+        self.lapsed: list[int] = []
+        self.lost: list[dict[Partition, int]] = []
+        self.failures: list[BaseException] = []
+        self.offset = 0
+        self.declared = self._declare(batch, {"retry": SOON, **options})
+        self.codec = JsonCodec(self.declared)
+        self.store = store or MemoryStore("stream")
+        self.store.register(self.declared.order, self.declared.baseline)
+        self.desk = Desk(self.store)
+        self.planner = planner_for(self.declared)
+        self.room = self.planner.room = Room(self.declared.limits)
+        self.lanes = Lanes(at_once)
+        clock = cast(Clock, self)
+        tally = self.store.tally("1")
+        self.work = LaneWork(
+            self.declared, self.lanes, self.planner, self.codec, self.desk, tally, clock, None, queue, observer
+        )
+        self.work.begin(self.loop)
+        self.work.on_settled = lambda units: self.settled.extend((one.partition.number, one.next_offset) for one in units)
+        self.work.on_lapsed = lambda units: self.lapsed.extend(one.next_offset for one in units)
+        self.work.on_lost = lambda lost: self.lost.append(dict(lost))
+        self.work.on_failure = self.failures.append
+        self.fences = self.store.share([HERE, THERE]) if queue else self.store.acquire([HERE, THERE])
+        self.work.own(self.fences, {})
+
+    def now(self) -> float:
+        """As a clock."""
+        return self.loop.time()
+
+    def _declare(self, batch: int, options: dict[str, Any]) -> Declaration:
+        named: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name": "stream", **options}
+
+        async def call(entries: list[Entry], context: inorder.Context) -> None:
+            name = "+".join(f"{entry.key}{entry.version}" for entry in entries)
+            self.called.append(name)
+            self.contexts.append(context)
+            self.on_call()
+            if self.fails.get(name):
+                raise self.fails[name].pop(0)
+            if name in self.stops:
+                await self.stops[name]
+
+        if batch > 1:
+
+            @inorder.handler(**named, batch=batch)
+            async def several(entries: list[Entry], context: inorder.Context) -> None:
+                await call(entries, context)
+
+            return declaration_of(several)
+
+        @inorder.handler(**named)
+        async def one(entry: Entry, context: inorder.Context) -> None:
+            await call([entry], context)
+
+        return declaration_of(one)
+
+    # What comes, and what is done with it.
+
+    def piece(self, names: str, partition: Partition = HERE, lease: Held | None = None) -> Slice:
+        """A slice of these events. Of `?`, none can be read."""
+        records = []
+        for name in names.split():
+            entry = Entry(name[0], int(name[1:]), name) if name != "?" else None
+            value = b"{" if entry is None else msgspec.json.encode(entry)
+            records.append(Record(partition, self.offset, name[:1].encode(), value))
+            self.offset += 1
+        values = [record.value for record in records]
+        return Slice(partition, records, values, self.offset, lease=cast(Lease, lease))
+
+    def give(self, names: str, partition: Partition = HERE, lease: Held | None = None) -> Slice:
+        """These events are polled, in one slice."""
+        piece = self.piece(names, partition, lease)
+        self.take_in([piece])
+        return piece
+
+    def take_in(self, pieces: Iterable[Slice]) -> None:
+        """These are handed over in one job."""
+        job = Job()
+        for piece in pieces:
+            job.add(self.unit(piece), piece, *self.codec.read(piece))
+        self.work.take_in([job])
+
+    def unit(self, piece: Slice) -> Unit:
+        """To be settled when all of the slice is."""
+        return Unit(piece.partition, self.fences[piece.partition], piece.next_offset, len(piece), 0)
+
+    def stop_at(self, *names: str) -> None:
+        """The handlers of these wait."""
+        for name in names:
+            self.stops[name] = self.loop.create_future()
+
+    def let(self, name: str, error: BaseException | None = None) -> None:
+        """A handler that waits returns, or raises."""
+        waits = self.stops.pop(name)
+        waits.set_result(None) if error is None else waits.set_exception(error)
+
+    async def rest(self, seconds: float = 0.5) -> None:
+        """So much time goes by, in which all happens that can."""
+        await asyncio.sleep(seconds)
+
+    # What others do.
+
+    def meddle(self, key: str, version: int | None = None) -> None:
+        """Somebody else changes an entity in the store."""
+        rows = self.store.tables.entities
+        row = rows[key]
+        version = row.version if version is None else version
+        rows[key] = msgspec.structs.replace(row, expected=row.expected + 1, version=version)
+
+    # What there is.
+
+    def applied(self) -> dict[str, int]:
+        """The versions that are in the store."""
+        return {key: version for key, version, _ in self.store.states()}
+
+    def outcomes(self) -> dict[str, int]:
+        """What became of deliveries, as the store counts them."""
+        return {name: n for name, n in self.store.counts().items() if n}
+
+    def waits(self, key: str) -> Waiting | None:
+        """How a key waits in the store."""
+        return self.store.tables.waits.get(key)

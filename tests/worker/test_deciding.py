@@ -1,0 +1,553 @@
+"""Which events lanes call the handler with, and what they make of a call that has ended.
+
+Pure: see `tests.worker.lanes`.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import pairwise
+import pytest
+
+import inorder
+from inorder.core.waiting import Wait
+from inorder.worker.commits import CONFIRM_EVERY_S
+from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from tests.worker.lanes import HERE, THERE, Held, Scene, Seen, played
+
+
+@played
+async def test_events_take_effect_in_order_and_their_deliveries_are_settled_with_the_commit() -> None:
+    it = Scene()
+    it.desk.writes.close()
+    it.give("a1 b1 a2")
+    await it.rest()
+    assert it.called == ["a1", "a2", "b1"]
+    assert (it.settled, it.applied()) == ([], {}), "nothing is settled before it is committed"
+    it.desk.writes.open()
+    await it.rest()
+    assert (it.settled, it.applied()) == ([(0, 3)], {"a": 2, "b": 1})
+    assert it.outcomes() == {"received": 3, "applied": 3}
+    assert not it.work.busy
+
+
+@played
+async def test_a_key_is_handled_one_by_one_and_only_so_many_keys_at_once() -> None:
+    it = Scene(at_once=2)
+    it.stop_at("a1", "b1")
+    it.give("a1 a2 b1 c1")
+    await it.rest()
+    assert it.called == ["a1", "b1"]
+    it.let("b1")
+    await it.rest()
+    assert it.called == ["a1", "b1", "c1"]
+    it.let("a1")
+    await it.rest()
+    assert it.called == ["a1", "b1", "c1", "a2"]
+    assert it.settled == [(0, 4)]
+
+
+@played
+async def test_a_duplicate_and_an_early_event_are_not_handled_and_what_follows_them_is() -> None:
+    it = Scene()
+    it.give("a1")
+    await it.rest()
+    it.give("a1 a3 b1")
+    await it.rest()
+    assert it.called == ["a1", "b1"]
+    assert it.settled == [(0, 1), (0, 4)]
+    assert it.outcomes() == {"received": 4, "applied": 2, "duplicate": 1, "held": 1, "early": 1}
+    it.give("a2")
+    await it.rest()
+    assert it.called == ["a1", "b1", "a2", "a3"], "what waited follows"
+    assert it.applied() == {"a": 3, "b": 1}
+    assert (it.outcomes()["applied"], it.waits("a")) == (4, None)
+
+
+@played
+async def test_what_is_early_waits_for_so_long_and_then_its_key_is_parked() -> None:
+    it = Scene(limits=inorder.Limits(gap_s=20.0))
+    it.give("a3")
+    await it.rest()
+    waits = it.waits("a")
+    assert waits is not None
+    assert (waits.why, waits.version, waits.home) == (Wait.GAP, 1, HERE)
+    await it.rest(19.0)
+    it.give("a1", THERE)
+    await it.rest()
+    waits = it.waits("a")
+    assert waits is not None
+    assert (waits.why, waits.version) == (Wait.GAP, 2)
+    assert waits.due_at == pytest.approx(it.now() + 20.0, abs=1.0), "for the next one it waits as long"
+    await it.rest(21.0)
+    waits = it.waits("a")
+    assert waits is not None
+    assert (waits.why, waits.missing) == (Wait.PARKED, True)
+
+
+# Whose events they are.
+
+
+@played
+async def test_an_event_of_a_partition_that_came_to_us_anew_is_left_to_its_next_delivery() -> None:
+    """Between our two ownerships somebody else may have handled it."""
+    it = Scene(at_once=1)
+    it.stop_at("a1")
+    it.give("a1")
+    it.give("b1")
+    it.give("c1", THERE)
+    await it.rest()
+    it.fences |= it.store.acquire([HERE])
+    it.work.own(it.fences, {})
+    it.let("a1")
+    await it.rest()
+    assert it.called == ["a1", "c1"]
+    it.give("b1")
+    await it.rest()
+    assert it.called == ["a1", "c1", "b1"]
+
+
+@played
+async def test_nothing_of_a_partition_that_is_not_ours_is_handled() -> None:
+    it = Scene(at_once=1)
+    it.stop_at("a1")
+    it.give("a1")
+    it.give("b1")
+    it.give("c1", THERE)
+    await it.rest()
+    it.work.own({THERE: it.fences[THERE]}, {})
+    it.let("a1")
+    await it.rest()
+    assert it.called == ["a1", "c1"]
+
+
+@played
+async def test_what_is_settled_as_nobodys_business_is_not_handled_though_nobody_owns_its_partition() -> None:
+    it = Scene()
+    it.work.own({}, {})
+    piece = it.piece("a1")
+    (event,), _ = it.codec.read(piece)
+    it.lanes.add(event)
+    it.work.go()
+    await it.rest()
+    assert it.called == []
+
+
+@played
+async def test_before_a_handler_is_called_a_store_that_was_not_heard_of_is_asked_for_the_fences() -> None:
+    it = Scene()
+    it.give("a1")
+    await it.rest()
+    it.desk.written.clear()
+    await it.rest(CONFIRM_EVERY_S + 0.1)
+    it.desk.writes.close()
+    it.give("a2")
+    await it.rest()
+    assert (it.called, it.desk.written) == (["a1"], [([], it.fences)]), "it has not answered"
+    it.desk.writes.open()
+    await it.rest()
+    assert it.called == ["a1", "a2"]
+
+
+@played
+async def test_a_worker_that_stood_still_while_another_took_its_partition_calls_no_handler() -> None:
+    it = Scene()
+    await it.rest(CONFIRM_EVERY_S + 0.1)
+    it.store.acquire([HERE])
+    it.give("a1")
+    it.give("c1", THERE)
+    await it.rest()
+    assert it.called == ["c1"]
+    assert it.lost == [{HERE: it.fences[HERE]}]
+
+
+@played
+async def test_an_event_whose_lease_is_over_is_left_to_the_next_and_told_of_once() -> None:
+    it = Scene(at_once=1, queue=True)
+    leases = Held(), Held(), Held()
+    it.stop_at("a1")
+    for name, lease in zip(("a1", "b1", "c1"), leases, strict=True):
+        it.give(name, lease=lease)
+    await it.rest()
+    leases[1].over = True
+    it.let("a1")
+    await it.rest()
+    assert it.called == ["a1", "c1"]
+    assert (it.lapsed, it.settled) == ([2], [(0, 1), (0, 3)])
+    assert it.applied() == {"a": 1, "c": 1}
+
+
+@played
+async def test_of_a_batch_what_is_still_ours_is_handled_by_itself() -> None:
+    it = Scene(at_once=1, queue=True, batch=4)
+    it.stop_at("b1")
+    it.give("b1")
+    leases = [Held() for _ in range(3)]
+    for name, lease in zip(("a1", "a2", "a3"), leases, strict=True):
+        it.give(name, lease=lease)
+    await it.rest()
+    leases[2].over = True
+    it.let("b1")
+    await it.rest()
+    assert it.called == ["b1", "a1+a2"]
+    assert it.lapsed == [4]
+
+
+@played
+async def test_an_entity_that_the_cache_has_let_go_of_is_read_again_in_one_go() -> None:
+    it = Scene(at_once=1, limits=inorder.Limits(cache_bytes=0))
+    it.stop_at("z1")
+    it.give("z1")
+    await it.rest()
+    for names in ("a1 a2", "b1 b2", "c1"):
+        it.give(names)
+        await it.rest()
+    it.desk.loaded.clear()
+    it.let("z1")
+    await it.rest()
+    assert it.desk.loaded[0] == ["a", "b"]
+    assert it.called[:2] == ["z1", "c1"], "what is at hand need not wait for them"
+    assert sorted(it.called[2:]) == ["a1", "a2", "b1", "b2"]
+    assert it.applied() == {"z": 1, "a": 2, "b": 2, "c": 1}
+
+
+@played
+async def test_what_an_entity_is_read_for_counts_as_work() -> None:
+    it = Scene(limits=inorder.Limits(cache_bytes=0))
+    piece = it.piece("a1")
+    it.work._groups.opened(it.unit(piece), piece)
+    (event,), _ = it.codec.read(piece)
+    it.lanes.add(event)
+    it.work.go()
+    assert it.work._deciding.unknown
+    assert (it.lanes.queued, it.work.busy) == (0, True)
+    await it.rest()
+    assert (it.called, it.work.busy) == (["a1"], False)
+
+
+# What a handler is told.
+
+
+@played
+async def test_a_handler_is_told_the_fence_of_its_partition_and_which_attempt_it_is() -> None:
+    it = Scene()
+    it.store.acquire([THERE])
+    it.fences |= it.store.acquire([THERE])
+    it.work.own(it.fences, {})
+    it.fails["a1"] = [ValueError("no"), ValueError("no")]
+    it.give("a1")
+    it.give("b1", THERE)
+    await it.rest(10.0)
+    told = [(one.key, one.attempt, one.partition, one.fence) for one in it.contexts]
+    assert told == [("a", 1, "topic/0", 1), ("b", 1, "topic/1", 3), ("a", 2, "topic/0", 1), ("a", 3, "topic/0", 1)]
+
+
+@played
+async def test_attempts_of_one_version_are_not_those_of_the_next() -> None:
+    it = Scene()
+    it.fails["a1"] = [ValueError("no")]
+    it.give("a1 a2")
+    await it.rest(10.0)
+    assert [(one.version, one.attempt) for one in it.contexts] == [(1, 1), (1, 2), (2, 1)]
+
+
+@played
+async def test_a_held_event_is_handled_under_the_fence_of_its_keys_home() -> None:
+    it = Scene()
+    it.fences |= it.store.acquire([THERE])
+    it.work.own(it.fences, {})
+    it.give("a2")
+    await it.rest()
+    it.give("a1", THERE)
+    await it.rest()
+    told = [(one.version, one.partition, one.fence) for one in it.contexts]
+    assert told == [(1, "topic/1", 2), (2, "topic/1", 2)]
+
+
+@played
+async def test_an_observer_is_told_of_each_call_and_how_it_went() -> None:
+    seen = Seen()
+    it = Scene(observer=seen)
+    it.stop_at("a1")
+    it.fails["b1"] = [ValueError("no")]
+    it.give("a1")
+    it.give("b1", THERE)
+    await it.rest(0.25)
+    it.let("a1")
+    await it.rest(0.25)
+    told = [one for one in seen.told if one[0] != "store"]
+    assert told == [("started", 0), ("started", 1), ("called", 0.0, True), ("called", 0.25, False)]
+
+
+# Batches.
+
+
+@played
+async def test_a_batch_is_what_follows_in_order_and_the_rest_comes_next() -> None:
+    it = Scene(batch=3)
+    it.give("a1 a2 a3 a4 a6 a7")
+    await it.rest()
+    assert it.called == ["a1+a2+a3", "a4"]
+    it.give("a5")
+    await it.rest()
+    assert it.called == ["a1+a2+a3", "a4", "a5", "a6", "a7"], "what waited comes one by one"
+
+
+@played
+async def test_of_a_batch_that_fails_the_first_is_blamed_and_the_others_wait_for_it() -> None:
+    it = Scene(batch=3)
+    it.fails["a1+a2+a3"] = [ValueError("no")]
+    it.give("a1 a2 a3")
+    await it.rest(0.5)
+    waits = it.waits("a")
+    assert waits is not None
+    assert (waits.why, waits.version, waits.attempts) == (Wait.RETRY, 1, 1)
+    assert [row.version for row in it.store.held("a", 9)] == [1, 2, 3], "behind the first"
+    await it.rest(5.0)
+    assert it.applied() == {"a": 3}
+    assert it.called[0] == "a1+a2+a3"
+    assert it.outcomes()["applied"] == 3
+
+
+@played
+async def test_an_event_that_is_to_fail_untried_is_the_first_of_its_batch() -> None:
+    it = Scene(batch=5, retry=inorder.Retry(attempts=1))
+    piece = it.piece("a1 a2 a3 a4")
+    events, _ = it.codec.read(piece)
+    it.work.bar(events[2], ValueError("it hung"))
+    it.take_in([piece])
+    await it.rest()
+    assert it.called == ["a1+a2"]
+    [row] = it.store.letters()
+    assert (row.letter.version, row.letter.detail) == (3, "ValueError: it hung")
+    assert it.applied() == {"a": 2}
+
+
+# What a call that failed means.
+
+
+@played
+async def test_what_fails_is_tried_again_at_its_time_and_its_lane_waits_for_it() -> None:
+    it = Scene()
+    it.fails["a1"] = [ValueError("no")]
+    it.give("a1 b1")
+    it.give("a2")
+    await it.rest(0.5)
+    assert it.called == ["a1", "b1"]
+    assert it.settled == [(0, 2), (0, 3)], "it has a durable place"
+    await it.rest(1.0)
+    assert it.called == ["a1", "b1", "a1", "a2"]
+    assert (it.applied(), it.waits("a"), it.work.busy) == ({"a": 2, "b": 1}, None, False)
+
+
+@played
+async def test_what_fails_each_time_is_given_up_on_and_its_key_is_parked() -> None:
+    it = Scene()
+    it.fails["a1"] = [ValueError("no") for _ in range(3)]
+    it.give("a1 a2 b1")
+    await it.rest(10.0)
+    assert it.called == ["a1", "b1", "a1", "a1"]
+    [row] = it.store.letters()
+    assert (row.letter.version, row.letter.attempts) == (1, 3)
+    waits = it.waits("a")
+    assert waits is not None
+    assert waits.why is Wait.PARKED
+    assert [row.version for row in it.store.held("a", 9)] == [2]
+    assert it.settled == [(0, 3)]
+
+
+@played
+async def test_without_parking_a_key_goes_on_past_what_was_given_up_on() -> None:
+    it = Scene(order="latest", park=False, retry=inorder.Retry(attempts=1))
+    it.fails["a1"] = [ValueError("no")]
+    it.give("a1 a2")
+    await it.rest()
+    assert it.called == ["a1", "a2"]
+    assert it.applied() == {"a": 2}
+
+
+@played
+async def test_an_outage_pauses_all_lanes_and_blames_no_event(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    it = Scene()
+    it.fails["a1"] = [inorder.Unavailable("away")]
+    it.give("a1")
+    await it.rest(FIRST_PAUSE_S / 2)
+    it.give("b1")
+    await it.rest(FIRST_PAUSE_S / 4)
+    assert (it.called, it.settled, it.lanes.running) == (["a1"], [], 0), "everything waits"
+    await it.rest(FIRST_PAUSE_S / 2)
+    assert it.called == ["a1", "a1", "b1"]
+    assert (it.applied(), it.outcomes()) == ({"a": 1, "b": 1}, {"received": 2, "applied": 2})
+    assert "paused: away" in caplog.text
+    assert "goes on after a pause" in caplog.text
+
+
+@played
+async def test_while_an_outage_lasts_the_pauses_grow_and_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    it, times = Scene(observer=(seen := Seen())), list[float]()
+    it.on_call = lambda: times.append(it.now())
+    it.fails["a1"] = [inorder.Unavailable("away")] * 9
+    it.give("a1")
+    await it.rest(60.0)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == pytest.approx([min(FIRST_PAUSE_S * 2**n, LONGEST_PAUSE_S) for n in range(9)])
+    assert [one for one in seen.told if one[0] == "handler"] == [("handler", "away"), ("handler", None)]
+    assert caplog.text.count("paused") == 1
+
+
+@played
+async def test_after_an_outage_the_next_one_begins_with_a_short_pause() -> None:
+    seen = Seen()
+    it = Scene(observer=seen)
+    for _ in range(2):
+        it.fails["a1"] = [inorder.Unavailable("away")] * 3
+        it.give("a1")
+        await it.rest(FIRST_PAUSE_S * 8)
+        assert it.called == ["a1"] * 4
+        it.called.clear()
+        it.store.tables.entities.clear()
+        it.work.own(it.store.acquire([HERE, THERE]), {})
+        it.fences = dict(it.store.tables.fences)
+    told = [one for one in seen.told if one[0] == "handler"]
+    assert told == [("handler", "away"), ("handler", None)] * 2
+
+
+@played
+async def test_several_that_find_an_outage_at_once_pause_once() -> None:
+    it = Scene(batch=2)
+    it.stop_at("a1+a2", "b1")
+    it.give("a1 a2 b1")
+    await it.rest()
+    it.let("a1+a2", inorder.Unavailable("away"))
+    it.let("b1", inorder.Unavailable("away"))
+    await it.rest(FIRST_PAUSE_S + 0.01)
+    assert sorted(it.called) == ["a1+a2", "a1+a2", "b1", "b1"], "after the first pause, and in the same batches"
+    assert it.applied() == {"a": 2, "b": 1}
+
+
+# Want of room.
+
+
+def crowd(it: Scene, letters: int = 0, held: int = 0) -> None:
+    """The store has so many of these."""
+    it.room.read(letters, held, ())
+
+
+@played
+async def test_an_early_event_without_room_stays_with_the_broker_and_its_lane_goes_on() -> None:
+    it = Scene(limits=inorder.Limits(held=1))
+    crowd(it, held=1)
+    it.give("a3")
+    await it.rest()
+    assert (it.settled, list(it.work.full)) == ([], [HERE])
+    it.give("a1 a2", THERE)
+    await it.rest()
+    assert it.called == ["a1", "a2"]
+    assert it.settled == [(1, 3)]
+    it.work.try_again()
+    await it.rest()
+    assert it.called == ["a1", "a2", "a3"]
+    assert (it.settled, it.work.full, it.work.busy) == ([(1, 3), (0, 1)], {}, False)
+
+
+@played
+async def test_what_failed_and_finds_no_room_stops_its_lane_alone() -> None:
+    it = Scene(limits=inorder.Limits(letters=1), retry=inorder.Retry(attempts=1))
+    crowd(it, letters=1)
+    it.fails["a1"] = [ValueError("no"), ValueError("no")]
+    it.give("a1 a2 b1 b2")
+    await it.rest()
+    assert it.called == ["a1", "b1", "b2"]
+    assert (it.settled, list(it.work.full)) == ([], [HERE])
+    it.work.try_again()
+    await it.rest()
+    assert it.called == ["a1", "b1", "b2", "a1"], "tried again in vain"
+    assert list(it.work.full) == [HERE]
+    crowd(it, letters=0)
+    it.work.try_again()
+    await it.rest()
+    assert it.called == ["a1", "b1", "b2", "a1", "a1", "a2"]
+    assert it.applied() == {"a": 2, "b": 2}
+    assert (it.settled, it.work.full) == ([(0, 4)], {})
+
+
+@played
+async def test_what_cannot_be_read_becomes_a_letter_or_waits_for_room() -> None:
+    it = Scene(limits=inorder.Limits(letters=1))
+    it.give("? a1 ?")
+    await it.rest()
+    assert len(list(it.store.letters())) == 1
+    assert (it.called, it.settled, list(it.work.full)) == (["a1"], [], [HERE])
+    crowd(it)
+    it.work.try_again()
+    await it.rest()
+    assert [row.letter.reason for row in it.store.letters()] == ["malformed"] * 2
+    assert (it.settled, it.work.full) == ([(0, 3)], {})
+
+
+# When what was decided turned out old.
+
+
+@played
+async def test_a_call_that_ends_after_a_refusal_is_decided_again_and_not_counted() -> None:
+    it = Scene()
+    it.give("a1 b1")
+    await it.rest()
+    it.meddle("b")
+    it.stop_at("a2")
+    it.give("a2 b2")
+    await it.rest()
+    assert it.applied() == {"a": 1, "b": 2}, "b was read anew"
+    it.meddle("a", version=2)
+    it.let("a2")
+    await it.rest()
+    assert it.called.count("a2") == 1, "somebody else has done it meanwhile"
+    assert it.outcomes() == {"received": 4, "applied": 3, "conflict": 1}, "it did so with another event"
+    assert it.settled == [(0, 2), (0, 4)]
+
+
+@played
+async def test_an_event_from_the_store_that_ends_after_a_refusal_is_read_from_there_again() -> None:
+    it = Scene()
+    it.fails["a1"] = [ValueError("no")]
+    it.give("a1 b1")
+    await it.rest()
+    it.stop_at("a1")
+    await it.rest(1.0)
+    assert it.called == ["a1", "b1", "a1"]
+    it.meddle("b")
+    it.give("b2")
+    await it.rest()
+    assert it.applied() == {"a": 0, "b": 2}
+    it.let("a1")
+    await it.rest(2.0)
+    assert it.applied() == {"a": 1, "b": 2}
+    assert it.called.count("a1") == 3, "not more often: it was in the lane once"
+    assert it.outcomes()["applied"] == 3
+
+
+@played
+async def test_what_an_observer_does_not_want_to_know_is_not_told() -> None:
+    class Blind(Seen):
+        watches = False
+
+    seen = Blind()
+    it = Scene(observer=seen)
+    it.give("a1")
+    await it.rest()
+    assert (it.called, seen.told) == (["a1"], [])
+
+
+@played
+async def test_an_entity_that_a_long_lane_comes_to_is_committed_while_others_run() -> None:
+    it = Scene()
+    it.stop_at("z1")
+    it.give("z1")
+    await it.rest()
+    it.give("a1", THERE)
+    await it.rest()
+    assert (it.applied(), it.settled) == ({"a": 1}, [(1, 2)])
+    it.give("a1", THERE)
+    await it.rest()
+    assert it.settled == [(1, 2), (1, 3)], "a duplicate too, for which no handler runs"
