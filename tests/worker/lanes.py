@@ -195,7 +195,9 @@ class Scene:
             self.declared, self.lanes, self.planner, self.codec, self.desk, tally, clock, None, queue, observer
         )
         self.work.begin(self.loop)
-        self.work.on_settled = lambda units: self.settled.extend((one.partition.number, one.next_offset) for one in units)
+        self.work.on_settled = lambda units: self.settled.extend(
+            (one.partition.number, one.next_offset) for one in units
+        )
         self.work.on_lapsed = lambda units: self.lapsed.extend(one.next_offset for one in units)
         self.work.on_lost = lambda lost: self.lost.append(dict(lost))
         self.work.on_failure = self.failures.append
@@ -277,6 +279,11 @@ class Scene:
         """So much time goes by, in which all happens that can."""
         await asyncio.sleep(seconds)
 
+    async def turns(self) -> None:
+        """All happens that can without any time going by."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+
     # What others do.
 
     def meddle(self, key: str, version: int | None = None) -> None:
@@ -296,6 +303,14 @@ class Scene:
         """What became of deliveries, as the store counts them."""
         return {name: n for name, n in self.store.counts().items() if n}
 
-    def waits(self, key: str) -> Waiting | None:
-        """How a key waits in the store."""
-        return self.store.tables.waits.get(key)
+    def waits(self, key: str) -> Waiting:
+        """How a key waits in the store, as it does."""
+        return self.store.tables.waits[key]
+
+    def flows(self, key: str) -> bool:
+        """Whether a key waits for nothing."""
+        return key not in self.store.tables.waits
+
+    def busy(self) -> bool:
+        """Whether the worker says that there is something to do."""
+        return self.work.busy

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 from itertools import pairwise
+
+import msgspec
 import pytest
 
 import inorder
-from inorder.core.waiting import Wait
+from inorder.core.waiting import AT_ONCE, Wait
 from inorder.worker.commits import CONFIRM_EVERY_S
 from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from tests.worker.lanes import HERE, THERE, Held, Scene, Seen, played
@@ -28,7 +30,7 @@ async def test_events_take_effect_in_order_and_their_deliveries_are_settled_with
     await it.rest()
     assert (it.settled, it.applied()) == ([(0, 3)], {"a": 2, "b": 1})
     assert it.outcomes() == {"received": 3, "applied": 3}
-    assert not it.work.busy
+    assert not it.busy()
 
 
 @played
@@ -61,7 +63,7 @@ async def test_a_duplicate_and_an_early_event_are_not_handled_and_what_follows_t
     await it.rest()
     assert it.called == ["a1", "b1", "a2", "a3"], "what waited follows"
     assert it.applied() == {"a": 3, "b": 1}
-    assert (it.outcomes()["applied"], it.waits("a")) == (4, None)
+    assert (it.outcomes()["applied"], it.flows("a")) == (4, True)
 
 
 @played
@@ -70,19 +72,29 @@ async def test_what_is_early_waits_for_so_long_and_then_its_key_is_parked() -> N
     it.give("a3")
     await it.rest()
     waits = it.waits("a")
-    assert waits is not None
     assert (waits.why, waits.version, waits.home) == (Wait.GAP, 1, HERE)
     await it.rest(19.0)
     it.give("a1", THERE)
     await it.rest()
     waits = it.waits("a")
-    assert waits is not None
     assert (waits.why, waits.version) == (Wait.GAP, 2)
     assert waits.due_at == pytest.approx(it.now() + 20.0, abs=1.0), "for the next one it waits as long"
     await it.rest(21.0)
     waits = it.waits("a")
-    assert waits is not None
     assert (waits.why, waits.missing) == (Wait.PARKED, True)
+
+
+@played
+async def test_what_still_waits_when_a_gap_has_filled_waits_for_the_next_one_as_long_as_ever() -> None:
+    it = Scene(limits=inorder.Limits(gap_s=20.0))
+    it.give("a2 a4")
+    await it.rest()
+    it.give("a1", THERE)
+    await it.rest()
+    assert it.called == ["a1", "a2"]
+    waits = it.waits("a")
+    assert (waits.why, waits.version) == (Wait.GAP, 3)
+    assert waits.due_at == pytest.approx(it.now() + 20.0, abs=1.0)
 
 
 # Whose events they are.
@@ -178,6 +190,16 @@ async def test_an_event_whose_lease_is_over_is_left_to_the_next_and_told_of_once
 
 
 @played
+async def test_what_is_not_ours_does_not_hold_up_what_is() -> None:
+    it = Scene(queue=True)
+    leases = Held(), Held()
+    leases[0].over = True
+    it.take_in([it.piece("a1", lease=leases[0]), it.piece("c1", lease=leases[1])])
+    await it.rest()
+    assert (it.called, it.lapsed, it.settled) == (["c1"], [1], [(0, 2)])
+
+
+@played
 async def test_of_a_batch_what_is_still_ours_is_handled_by_itself() -> None:
     it = Scene(at_once=1, queue=True, batch=4)
     it.stop_at("b1")
@@ -212,6 +234,24 @@ async def test_an_entity_that_the_cache_has_let_go_of_is_read_again_in_one_go() 
 
 
 @played
+async def test_while_an_entity_is_read_the_others_go_on() -> None:
+    it = Scene(at_once=1, limits=inorder.Limits(cache_bytes=0))
+    it.stop_at("z1")
+    it.give("z1")
+    await it.rest()
+    for names in ("a1", "c1"):
+        it.give(names)
+        await it.rest()
+    it.desk.loads.close()
+    it.let("z1")
+    await it.rest()
+    assert it.called == ["z1", "c1"]
+    it.desk.loads.open()
+    await it.rest()
+    assert it.called == ["z1", "c1", "a1"]
+
+
+@played
 async def test_what_an_entity_is_read_for_counts_as_work() -> None:
     it = Scene(limits=inorder.Limits(cache_bytes=0))
     piece = it.piece("a1")
@@ -220,9 +260,9 @@ async def test_what_an_entity_is_read_for_counts_as_work() -> None:
     it.lanes.add(event)
     it.work.go()
     assert it.work._deciding.unknown
-    assert (it.lanes.queued, it.work.busy) == (0, True)
+    assert (it.lanes.queued, it.busy()) == (0, True)
     await it.rest()
-    assert (it.called, it.work.busy) == (["a1"], False)
+    assert (it.called, it.busy()) == (["a1"], False)
 
 
 # What a handler is told.
@@ -265,6 +305,22 @@ async def test_a_held_event_is_handled_under_the_fence_of_its_keys_home() -> Non
 
 
 @played
+async def test_a_held_event_whose_key_has_no_home_is_handled_under_the_fence_of_where_it_came_from() -> None:
+    it = Scene()
+    it.give("a2", THERE)
+    it.give("b2")
+    await it.rest()
+    for key in "ab":
+        it.store.tables.waits[key] = msgspec.structs.replace(it.waits(key), home=None, due_at=AT_ONCE, version=2)
+        it.meddle(key, version=1)
+    del it.fences[THERE]
+    it.work.own(it.fences | it.store.acquire([HERE]), it.store.tables.waits)
+    await it.rest()
+    told = sorted((one.key, one.version, one.partition, one.fence) for one in it.contexts)
+    assert told == [("a", 2, "topic/1", 0), ("b", 2, "topic/0", 2)], "0: it is nobody's that we know of"
+
+
+@played
 async def test_an_observer_is_told_of_each_call_and_how_it_went() -> None:
     seen = Seen()
     it = Scene(observer=seen)
@@ -300,7 +356,6 @@ async def test_of_a_batch_that_fails_the_first_is_blamed_and_the_others_wait_for
     it.give("a1 a2 a3")
     await it.rest(0.5)
     waits = it.waits("a")
-    assert waits is not None
     assert (waits.why, waits.version, waits.attempts) == (Wait.RETRY, 1, 1)
     assert [row.version for row in it.store.held("a", 9)] == [1, 2, 3], "behind the first"
     await it.rest(5.0)
@@ -337,7 +392,7 @@ async def test_what_fails_is_tried_again_at_its_time_and_its_lane_waits_for_it()
     assert it.settled == [(0, 2), (0, 3)], "it has a durable place"
     await it.rest(1.0)
     assert it.called == ["a1", "b1", "a1", "a2"]
-    assert (it.applied(), it.waits("a"), it.work.busy) == ({"a": 2, "b": 1}, None, False)
+    assert (it.applied(), it.flows("a"), it.busy()) == ({"a": 2, "b": 1}, True, False)
 
 
 @played
@@ -350,7 +405,6 @@ async def test_what_fails_each_time_is_given_up_on_and_its_key_is_parked() -> No
     [row] = it.store.letters()
     assert (row.letter.version, row.letter.attempts) == (1, 3)
     waits = it.waits("a")
-    assert waits is not None
     assert waits.why is Wait.PARKED
     assert [row.version for row in it.store.held("a", 9)] == [2]
     assert it.settled == [(0, 3)]
@@ -448,7 +502,7 @@ async def test_an_early_event_without_room_stays_with_the_broker_and_its_lane_go
     it.work.try_again()
     await it.rest()
     assert it.called == ["a1", "a2", "a3"]
-    assert (it.settled, it.work.full, it.work.busy) == ([(1, 3), (0, 1)], {}, False)
+    assert (it.settled, it.work.full, it.busy()) == ([(1, 3), (0, 1)], {}, False)
 
 
 @played
@@ -551,3 +605,34 @@ async def test_an_entity_that_a_long_lane_comes_to_is_committed_while_others_run
     it.give("a1", THERE)
     await it.rest()
     assert it.settled == [(1, 2), (1, 3)], "a duplicate too, for which no handler runs"
+
+
+@played
+async def test_what_turns_out_to_be_done_by_others_is_settled_though_nothing_else_happens() -> None:
+    it = Scene()
+    it.give("a1 b1")
+    await it.rest()
+    it.meddle("b")
+    it.stop_at("a2")
+    it.give("a2 b2")
+    await it.rest()
+    it.meddle("a", version=2)
+    it.give("a2")
+    await it.rest()
+    it.let("a2")
+    await it.rest()
+    assert (it.called.count("a2"), it.settled) == (1, [(0, 2), (0, 4), (0, 5)])
+
+
+@played
+async def test_a_worker_that_stops_calls_no_handler_with_what_a_failed_call_leaves() -> None:
+    it = Scene(batch=2, order="latest", park=False, retry=inorder.Retry(attempts=1))
+    it.stop_at("a1+a2")
+    it.give("a1 a2")
+    await it.rest()
+    ended: list[bool] = []
+    it.work.finish(lambda: ended.append(True))
+    it.let("a1+a2", ValueError("no"))
+    await it.rest()
+    assert (it.called, ended) == (["a1+a2"], [True])
+    assert it.outcomes() == {"received": 1, "dead_lettered": 1}, "what came of it is written"
