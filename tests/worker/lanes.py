@@ -173,6 +173,8 @@ class Scene:
         self.loop = asyncio.get_running_loop()
         self.called: list[str] = []
         self.contexts: list[inorder.Context] = []
+        self.cut: list[str] = []
+        """Whose handlers were cancelled."""
         self.on_call: Callable[[], None] = lambda: None
         self.stops: dict[str, asyncio.Future[None]] = {}
         self.fails: dict[str, list[BaseException]] = {}
@@ -181,6 +183,8 @@ class Scene:
         self.lost: list[dict[Partition, int]] = []
         self.failures: list[BaseException] = []
         self.offset = 0
+        self.ahead_s = 0.0
+        """How far the clock was set forward."""
         self.declared = self._declare(batch, {"retry": SOON, **options})
         self.codec = JsonCodec(self.declared)
         self.store = store or MemoryStore("stream")
@@ -206,7 +210,7 @@ class Scene:
 
     def now(self) -> float:
         """As a clock."""
-        return self.loop.time()
+        return self.loop.time() + self.ahead_s
 
     def _declare(self, batch: int, options: dict[str, Any]) -> Declaration:
         named: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name": "stream", **options}
@@ -219,7 +223,11 @@ class Scene:
             if self.fails.get(name):
                 raise self.fails[name].pop(0)
             if name in self.stops:
-                await self.stops[name]
+                try:
+                    await self.stops[name]
+                except asyncio.CancelledError:
+                    self.cut.append(name)
+                    raise
 
         if batch > 1:
 

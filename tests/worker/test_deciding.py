@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 import inorder
+from inorder.core.event import Partition
 from inorder.core.waiting import AT_ONCE, Wait
 from inorder.worker.commits import CONFIRM_EVERY_S
 from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
@@ -213,6 +214,30 @@ async def test_of_a_batch_what_is_still_ours_is_handled_by_itself() -> None:
     await it.rest()
     assert it.called == ["b1", "a1+a2"]
     assert it.lapsed == [4]
+
+
+@played
+async def test_of_a_batch_from_the_store_all_are_read_anew_if_the_claim_is_over_for_one() -> None:
+    it = Scene(queue=True, batch=2)
+    it.fails["a1"] = [ValueError("no")]
+    it.give("a1", lease=Held())
+    await it.rest(0.5)
+    it.give("a2", lease=Held())
+    await it.rest(0.2)
+    may_begin, asked = it.work._waking.may_begin, list[str]()
+
+    def slowly(key: str) -> bool:
+        asked.append(key)
+        it.ahead_s += 100.0 * (len(asked) == 2)
+        return may_begin(key)
+
+    it.work._waking.may_begin = slowly  # type: ignore[method-assign]
+    await it.rest(3.0)
+    assert asked[:2] == ["a", "a"]
+    assert it.called == ["a1", "a1", "a2"], "each once more"
+    assert it.outcomes()["applied"] == 2
+    assert "held" not in it.outcomes()
+    assert "parked" not in it.outcomes()
 
 
 @played
@@ -478,6 +503,24 @@ async def test_several_that_find_an_outage_at_once_pause_once() -> None:
     await it.rest(FIRST_PAUSE_S + 0.01)
     assert sorted(it.called) == ["a1+a2", "a1+a2", "b1", "b1"], "after the first pause, and in the same batches"
     assert it.applied() == {"a": 2, "b": 1}
+
+
+@played
+async def test_whoever_gives_up_on_an_event_wakes_what_waits_behind_it() -> None:
+    it = Scene(order="latest", park=False)
+    it.fails["a1"] = [ValueError("no")]
+    it.give("a1")
+    await it.rest(0.5)
+    elsewhere = msgspec.structs.replace(it.waits("a"), why=Wait.GAP, home=Partition("topic", 9))
+    it.store.tables.waits["a"] = elsewhere
+    it.meddle("a")
+    it.fences |= it.store.acquire([HERE])
+    it.work.own(it.fences, {})
+    it.fails["a2"] = [inorder.Poison("never")]
+    it.give("a2")
+    await it.rest(0.2)
+    assert it.called == ["a1", "a2", "a1"]
+    assert it.outcomes() == {"received": 2, "applied": 1, "dead_lettered": 1, "early": 1, "released": 1, "retries": 1}
 
 
 # Want of room.

@@ -45,6 +45,8 @@ def test_what_is_taken_over_keeps_its_order_and_its_fence() -> None:
     found = both()
     assert (len(found), partitions(found), found.fences) == (6, [0, 0, 0, 1, 1], FENCES)
     assert [unit.partition for unit in found.units] == [HERE, THERE]
+    found.absorb(job(THERE, 0, malformed=True))
+    assert [one.slice.partition for one in found.malformed] == [HERE, THERE]
 
 
 def test_nothing_is_left_of_a_partition_that_went() -> None:

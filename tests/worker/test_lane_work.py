@@ -135,6 +135,33 @@ async def test_what_is_decided_and_not_yet_being_written_counts_as_work() -> Non
     assert it.busy()
 
 
+@played
+async def test_what_is_queued_for_a_pause_to_end_counts_as_work() -> None:
+    it = Scene()
+    it.fails["a1"] = [inorder.Unavailable("away")]
+    it.give("a1")
+    await it.turns()
+    assert (it.called, it.work._calls.running, it.busy()) == (["a1"], 0, True)
+
+
+@played
+async def test_of_an_entity_whose_handler_runs_no_second_copy_is_used() -> None:
+    """It would be decided on as if nothing had happened."""
+    it = Scene(limits=inorder.Limits(cache_bytes=0))
+    it.stop_at("a1")
+    it.give("a1")
+    await it.rest()
+    it.give("b1")
+    it.give("c1")
+    await it.rest()
+    it.give("a2")
+    await it.rest()
+    it.let("a1")
+    await it.rest()
+    assert it.called == ["a1", "b1", "c1", "a2"]
+    assert it.outcomes() == {"received": 4, "applied": 4}
+
+
 # Commits.
 
 
@@ -254,6 +281,7 @@ async def test_of_a_commit_that_is_fenced_only_what_is_ours_is_decided_again() -
     assert it.outcomes() == {"received": 2, "applied": 1, "dead_lettered": 1}
     it.let("z1")
     await it.rest()
+    assert it.work._groups._open == {}
     it.give("d1", THERE)
     await it.rest()
     assert "d1" not in it.called, "it is the new owner's"
@@ -302,18 +330,57 @@ async def test_what_a_queues_worker_knows_is_not_trusted_for_a_while_after_other
     it.meddle("a")
     it.give("a2", lease=Held())
     await it.rest()
-    assert it.applied()["a"] == 2
+    it.give("b2", lease=Held())
+    await it.rest()
+    assert it.applied() == {"a": 2, "b": 2, "c": 1}
     it.desk.loaded.clear()
-    it.meddle("b", version=2)
-    it.give("b2 b3", lease=Held())
+    it.meddle("b", version=3)
+    it.give("b3 b4", lease=Held())
     await it.rest()
     assert it.desk.loaded == [["b"]]
-    assert (it.called.count("b2"), it.called.count("b3"), it.applied()["b"]) == (0, 1, 3)
+    assert (it.called.count("b3"), it.called.count("b4"), it.applied()["b"]) == (0, 1, 4)
     await it.rest(SHARED_S)
     it.desk.loaded.clear()
-    it.give("b4", lease=Held())
+    it.give("b5", lease=Held())
     await it.rest()
-    assert (it.desk.loaded, it.applied()["b"]) == ([], 4), "it goes by what it knows again"
+    assert (it.desk.loaded, it.applied()["b"]) == ([], 5), "it goes by what it knows again"
+
+
+@played
+async def test_what_is_at_work_is_not_read_anew_though_others_may_change_it() -> None:
+    it = Scene(queue=True)
+    it.give("a1", lease=Held())
+    await it.rest()
+    it.meddle("a")
+    it.give("a2 b1", lease=Held())
+    await it.rest()
+    it.stop_at("b2")
+    it.give("b2", lease=Held())
+    await it.rest()
+    it.desk.loaded.clear()
+    it.give("b3", lease=Held())
+    await it.rest()
+    it.let("b2")
+    await it.rest()
+    assert (it.desk.loaded, it.applied()["b"]) == ([], 3)
+
+
+@played
+async def test_a_worker_that_was_outrun_to_a_key_reads_it_anew_and_trusts_what_it_knows_less() -> None:
+    it = Scene(queue=True)
+    it.fails["a1"] = [ValueError("no")]
+    it.give("a1 b1", lease=Held())
+    await it.rest(0.5)
+    it.meddle("a")
+    await it.rest(2.0)
+    assert it.called == ["a1", "b1", "a1"], "read anew, it was ours to wake"
+    assert (it.applied(), it.failures, it.busy()) == ({"a": 1, "b": 1}, [], False)
+    it.give("b2", lease=Held())
+    await it.rest()
+    it.meddle("b", version=3)
+    it.give("b3", lease=Held())
+    await it.rest()
+    assert "b3" not in it.called
 
 
 @played
@@ -382,6 +449,19 @@ async def test_a_handler_that_hangs_is_given_up_on_and_its_event_is_tried_again(
     await it.rest(2.0)
     assert it.called == ["a1", "b1", "c1", "a1"]
     assert it.applied() == {"a": 1, "b": 1, "c": 1}
+
+
+@played
+async def test_a_handler_that_hangs_gives_its_place_to_the_next() -> None:
+    it = Scene(at_once=1)
+    it.stop_at("a1")
+    it.give("a1 b1")
+    for _ in range(3):
+        await it.rest(1.0)
+        it.work.watch(2.5)
+    assert it.cut == []
+    await it.rest()
+    assert (it.called, it.cut) == (["a1", "b1"], ["a1"])
 
 
 # Room.
@@ -536,6 +616,70 @@ async def test_what_ends_after_its_partition_was_let_go_of_settles_nothing() -> 
 
 
 @played
+async def test_letting_go_does_not_wait_for_what_others_are_writing() -> None:
+    it = Scene()
+    it.desk.writes.close()
+    it.give("a1")
+    await it.rest()
+    it.work.drop({HERE})
+    drained = asyncio.ensure_future(it.work.drained({HERE}))
+    await it.rest()
+    it.give("b1", THERE)
+    await it.rest()
+    it.desk.writes.open()
+    await it.turns()
+    it.desk.writes.close()
+    it.give("b2", THERE)
+    await it.rest()
+    assert it.settled[:1] == [(0, 1)]
+    assert (drained.done(), it.desk.writes.waiting) == (True, 1)
+
+
+@played
+async def test_letting_go_ends_when_what_was_decided_is_refused() -> None:
+    it = Scene()
+    it.desk.writes.close()
+    it.give("a1")
+    await it.rest()
+    it.give("b1")
+    await it.rest()
+    it.store.acquire([HERE])
+    it.work.drop({HERE})
+    drained = asyncio.ensure_future(it.work.drained({HERE}))
+    it.desk.writes.open()
+    await it.rest()
+    assert drained.done()
+    assert (it.applied(), it.settled) == ({}, [])
+
+
+@played
+async def test_letting_go_waits_for_a_commit_that_has_not_begun() -> None:
+    it = Scene()
+    it.stop_at("a1", "z1")
+    it.give("a1")
+    it.give("b1 z1", THERE)
+    await it.turns()
+    it.let("a1")
+    await it.turns()
+    assert (len(it.desk.written), bool(it.work._groups.now.changes)) == (1, True)
+    it.work.drop({HERE})
+    await it.work.drained({HERE})
+    assert (it.applied(), it.settled) == ({"a": 1, "b": 1}, [(0, 1)])
+
+
+@played
+async def test_nothing_is_kept_of_deliveries_that_were_let_go_of() -> None:
+    it = Scene(at_once=1)
+    it.stop_at("a1")
+    it.give("a1 a2")
+    await it.rest()
+    it.work.drop({HERE})
+    it.let("a1")
+    await it.work.drained({HERE})
+    assert (it.applied(), it.settled, it.work._groups._open) == ({"a": 1}, [], {})
+
+
+@played
 async def test_held_events_of_a_key_whose_home_goes_are_left_to_its_next_owner() -> None:
     it = Scene(at_once=1)
     it.give("a2 a3")
@@ -616,6 +760,37 @@ async def test_a_worker_that_ends_finishes_what_runs_and_commits_it() -> None:
 
 
 @played
+async def test_a_worker_does_not_end_before_its_last_commit_is_through() -> None:
+    it = Scene()
+    it.desk.writes.close()
+    it.give("a1")
+    await it.rest()
+    ended: list[bool] = []
+    it.work.finish(lambda: ended.append(True))
+    await it.rest()
+    assert ended == []
+    it.desk.writes.open()
+    await it.rest()
+    assert (ended, it.applied()) == ([True], {"a": 1})
+
+
+@played
+async def test_a_worker_does_not_end_before_its_last_commit_has_begun() -> None:
+    it = Scene(at_once=1)
+    it.stop_at("b1")
+    it.fails["c1"] = [inorder.Unavailable("away")]
+    it.give("a1 b1 c1")
+    await it.turns()
+    it.let("b1")
+    await it.turns()
+    ended: list[int] = []
+    it.work.finish(lambda: ended.append(len(it.store.tables.entities)))
+    assert (ended, len(it.desk.written)) == ([], 1)
+    await it.rest()
+    assert (ended, it.applied()) == ([2], {"a": 1, "b": 1})
+
+
+@played
 async def test_a_worker_with_nothing_to_do_ends_at_once_and_wakes_nobody() -> None:
     it = Scene()
     ended: list[bool] = []
@@ -634,10 +809,21 @@ async def test_a_call_that_is_cut_short_at_the_end_has_no_consequence() -> None:
     await it.rest()
     it.work.leave()
     await it.rest()
-    assert (it.applied(), it.outcomes(), it.failures) == ({}, {}, [])
+    assert (it.cut, it.applied(), it.outcomes(), it.failures) == (["a1"], {}, {}, [])
     assert it.desk.ends == []
     it.work.close()
     assert it.desk.ends == ["closed"]
+
+
+@played
+async def test_what_is_closed_runs_no_more() -> None:
+    it = Scene()
+    it.stop_at("a1")
+    it.give("a1")
+    await it.rest()
+    it.work.close()
+    await it.rest()
+    assert (it.cut, it.outcomes(), it.desk.ends) == (["a1"], {}, ["closed"])
 
 
 @played
@@ -656,7 +842,7 @@ async def test_lanes_that_are_abandoned_say_nothing_and_start_nothing() -> None:
     it.work.abandon()
     it.desk.writes.open()
     await it.rest()
-    assert (it.settled, it.desk.ends) == ([], ["abandoned"])
+    assert (it.settled, it.desk.ends, it.cut) == ([], ["abandoned"], ["c1"])
     it.give("d1")
     await it.rest()
     assert it.called == ["a1", "b1", "c1"]

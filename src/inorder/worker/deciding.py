@@ -165,11 +165,10 @@ class Deciding:
 
     async def _load_again(self, events: list[Event]) -> None:
         """The cache has let go of these entities while their events were queued."""
-        epoch = self._known.epoch
         found = by_key(events)
         await self._known.load(found)
         for key, those in found.items():
-            self._lanes.put_back(key, those if epoch == self._known.epoch else received(those))
+            self._lanes.put_back(key, those)
         self.go()
 
     # What came of it.

@@ -29,7 +29,7 @@ from inorder.worker.batch import SHARED_S, Witness
 from inorder.worker.calls import Calls
 from inorder.worker.claims import Claims
 from inorder.worker.commits import Commits
-from inorder.worker.deciding import Deciding
+from inorder.worker.deciding import Deciding, received
 from inorder.worker.group import Group, Groups
 from inorder.worker.job import Job
 from inorder.worker.keeper import Keeper
@@ -96,8 +96,8 @@ class LaneWork:
     @property
     def busy(self) -> bool:
         """Whether anything is queued, running or not committed, or an event waits for its retry. From any thread."""
-        running = self._lanes.queued or self._calls.running or self._tasks or self._commits.busy
-        return bool(running or self._deciding.unknown or self._groups.now.changes or self._waking.busy)
+        running = self._lanes.queued or self._calls.running or self._deciding.unknown or self._tasks
+        return bool(running or self._groups.now.changes or self._waking.busy)
 
     # Taking in.
 
@@ -205,7 +205,8 @@ class LaneWork:
         self._decide_again(Group(Changes(self._tally)), {})
 
     def _decide_again(self, refused: Group, lost: Mapping[Partition, int]) -> None:
-        """Nothing of a commit was written: forget what was known, and let the guard look at its events again.
+        """Nothing of a commit was written: forget what was known, and let the guard look at its events again, as far as
+        they are still ours when their turn comes. Whoever finds this out calls `go` in the end.
 
         Those that come back from the store are read anew, with whatever else waits for their keys.
         """
@@ -222,14 +223,8 @@ class LaneWork:
         self._waking.at_once(waking)
         malformed = [one for one in refused.malformed + since.malformed if self._deciding.is_ours(one.slice)]
         self._deciding.refuse(malformed, self._clock.now())
-        again = [event for event in redo if event.receiver is None and self._deciding.is_ours(event.slice)]
-        for event in again:
+        for event in received(redo):
             self._lanes.add(event)
-        self._spawn(self._load_all({event.key for event in again}))
-
-    async def _load_all(self, keys: set[str]) -> None:
-        await self._known.load(keys)
-        self.go()
 
     # Letting go.
 
