@@ -323,6 +323,20 @@ async def test_a_call_that_is_late_is_given_up_on_and_what_becomes_of_it_means_n
 
 
 @played
+async def test_the_second_call_of_a_slot_is_given_up_on_like_the_first() -> None:
+    doors = Doors()
+    it = Caller(doors.handler(), most=1)
+    doors.closed("b")
+    late = run("b", 1, since=900.0)
+    it.start(run("a", 1), late)
+    await turns()
+    assert doors.tasks[0] is doors.tasks[1]
+    assert it.calls.late(50.0) == [late]
+    await turns()
+    assert doors.cut == ["b"]
+
+
+@played
 async def test_a_call_that_ignores_that_it_was_given_up_on_starts_no_other_when_it_ends() -> None:
     over = asyncio.Event()
     entered: list[str] = []
@@ -365,6 +379,22 @@ async def test_time_in_which_nobody_could_look_is_not_held_against_a_call() -> N
         await asyncio.sleep(4.0)
         found = it.calls.late(10.0)
     assert len(found) == 1, "four seconds before and eight after"
+
+
+@played
+async def test_a_little_more_than_half_of_the_limit_is_a_time_in_which_nobody_looked() -> None:
+    doors = Doors()
+    it = Caller(doors.handler())
+    doors.closed("a")
+    it.start(run("a", 1))
+    await asyncio.sleep(5.5)
+    assert it.calls.late(10.0) == []
+    await asyncio.sleep(5.0)
+    assert it.calls.late(10.0) == []
+    await asyncio.sleep(5.0)
+    assert it.calls.late(10.0) == []
+    await asyncio.sleep(0.5)
+    assert len(it.calls.late(10.0)) == 1
 
 
 @played
@@ -431,6 +461,17 @@ async def test_the_event_whose_handler_has_the_loop_is_seen_from_outside() -> No
     look()
     await asyncio.sleep(0.1)
     assert seen == [("a", 3), ("b", 1), None, ("a", 3), ("b", 1)]
+
+
+@played
+async def test_while_handlers_run_in_threads_none_has_the_loop() -> None:
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: None), pool=pool)
+    it.start(run("a", 1))
+    found: list[object] = []
+    asyncio.get_running_loop().call_soon(lambda: found.append(it.calls.current()))
+    await turns(2)
+    assert found == [None]
 
 
 # Events that fail without being tried.
@@ -632,7 +673,7 @@ async def test_an_error_of_inorders_own_after_a_thread_is_told() -> None:
 # What a handler is given.
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("wants", [False, True])
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_handler_is_given_its_events_and_where_it_wants_its_context(batch: int, wants: bool, is_async: bool) -> None:
