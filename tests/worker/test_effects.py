@@ -154,7 +154,6 @@ def test_a_fold_that_wants_to_end_the_process_has_failed(made: Callable[..., Fol
     thread.start()
     thread.join()
     assert [type(one) for one in found] == [HandlerExit]
-    assert found[0].__suppress_context__
 
 
 def test_a_state_that_was_written_with_another_type_is_a_mistake_of_the_users() -> None:
@@ -278,7 +277,6 @@ def test_a_failure_in_a_shared_transaction_is_everybodys(made: Callable[..., TxE
     with pytest.raises(Redo) as raised:
         effect.apply(Entity("a"), event(1))
     assert (raised.value.event, str(raised.value.error), effect.failed) == (event(1), "no", 0)
-    assert raised.value.__cause__ is raised.value.error
 
 
 @either
