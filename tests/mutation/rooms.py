@@ -28,8 +28,9 @@ _PROOF = tuple(f"tests/proof/test_{name}.py" for name in ("memory_store", "claim
 _WORKER = tuple(
     f"tests/worker/test_{name}.py"
     for name in (
-        "assemble", "batch_runner", "batches", "calls", "child", "commits", "draining", "job", "keeper", "known",
-        "loading", "poll_loop", "poll_rounds", "poll_turns", "pool", "process", "pulse", "run", "slots", "supervisor",
+        "assemble", "batch_runner", "batches", "blame", "calling", "calling_threads", "calls", "child", "commits",
+        "decided", "deciding", "draining", "effects", "job", "keeper", "known", "lane_runner", "lane_work",
+        "lanes_letting_go", "lanes_refused", "loading", "poll_loop", "poll_rounds", "poll_turns", "pool", "process", "pulse", "run", "slots", "supervisor", "turning",
         "failures", "fences", "forsaken", "gaps", "home", "order", "outages", "pitfalls",
         "queued", "remembering", "rebalance", "room", "sharing", "stopping", "waking", "zombies",
     )

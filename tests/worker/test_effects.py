@@ -6,6 +6,7 @@ Pure: no store, no thread.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from inorder.worker.effects import (
     StoreFailed,
     TxEffect,
 )
+from inorder.worker.pool import Left, throw
 from tests.worker.consumers import Entry, Seen
 
 NAMED: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name": "stream"}
@@ -163,12 +165,12 @@ def test_a_state_that_was_written_with_another_type_is_a_mistake_of_the_users() 
 
 def test_a_state_that_json_cannot_hold_is_blamed_on_the_last_event() -> None:
     effect, entity = adding(lambda entry: Seen([cast(int, object())])), Entity("a")
-    for version in (1, 2):
+    for version in (1, 2, 3):
         effect.apply(entity, event(version))
         entity.applied.append(event(version))
     with pytest.raises(Redo) as raised:
         effect.encode(entity)
-    assert raised.value.event == event(2)
+    assert raised.value.event == event(3)
     assert isinstance(raised.value.error, TypeError)
     assert "JSON cannot hold" in str(raised.value)
     entity.applied.clear()
@@ -261,6 +263,7 @@ def test_a_handler_writes_in_the_transaction_and_with_care_under_a_savepoint(
     made: Callable[..., TxEffect], manner: Manner
 ) -> None:
     effect = made()
+    assert effect.manner is Manner.TOGETHER, "until somebody says otherwise"
     tx = within(effect, manner)
     effect.apply(Entity("a"), event(1))
     careful = manner is Manner.CAREFULLY
@@ -277,6 +280,7 @@ def test_a_failure_in_a_shared_transaction_is_everybodys(made: Callable[..., TxE
     with pytest.raises(Redo) as raised:
         effect.apply(Entity("a"), event(1))
     assert (raised.value.event, str(raised.value.error), effect.failed) == (event(1), "no", 0)
+    assert str(raised.value) == "no"
 
 
 @either
@@ -301,6 +305,7 @@ def test_that_the_store_failed_is_not_the_events_fault(
     with pytest.raises(StoreFailed) as raised:
         effect.apply(Entity("a"), event(1))
     assert (raised.value.error, effect.failed) == (error, 0)
+    assert str(raised.value) == str(error)
 
 
 @either
@@ -379,20 +384,46 @@ def test_a_sync_handler_has_no_loop() -> None:
     assert isinstance(BatchEffect(declaration_of(posting_later().function)).finisher, Finisher)
 
 
-def test_whoever_waits_in_a_loop_is_woken_from_outside() -> None:
+def end(finisher: Finisher) -> None:
+    """Cancel what is left on its loop."""
+    loop = finisher._loop
+    assert loop is not None
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.close()
+
+
+def test_what_is_thrown_at_a_thread_that_waits_is_seen_when_it_is_woken() -> None:
     finisher, entered = Finisher(), threading.Event()
     finisher.wake()
 
     async def waits() -> None:
         entered.set()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(60)
 
-    thread = threading.Thread(target=lambda: finisher.finish(waits()))
+    def work() -> None:
+        with pytest.raises(Left):
+            finisher.finish(waits())
+
+    thread = threading.Thread(target=work)
     thread.start()
     assert entered.wait(30)
+    throw(Left, thread)
     finisher.wake()
     thread.join(30)
     assert not thread.is_alive()
+    end(finisher)
+
+
+def test_that_a_handler_exits_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def exits() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        Finisher().finish(exits())
+    gc.collect()
+    assert caplog.text == "", "nobody complains that it was not looked at"
 
 
 def test_a_handler_whose_own_task_exits_is_ended_before_that_is_told() -> None:
@@ -443,9 +474,4 @@ def test_a_handler_that_does_not_end_when_it_is_told_to_is_not_waited_for(monkey
     assert time.monotonic() - began < 30
     tasks[0].exception()
     tasks.append(None)
-    loop = finisher._loop
-    assert loop is not None
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0.001))
-    loop.close()
+    end(finisher)

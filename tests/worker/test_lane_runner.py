@@ -171,6 +171,20 @@ def test_jobs_and_partitions_come_to_the_lanes_in_their_order(stage: Stage) -> N
     assert not stage.runner.busy()
 
 
+@pytest.mark.parametrize("what", ["own", "submit"])
+def test_what_the_lanes_have_not_taken_in_yet_counts_as_work(stage: Stage, what: str) -> None:
+    gate = threading.Event()
+    stage.work.loop.call_soon_threadsafe(gate.wait, 30)
+    if what == "own":
+        stage.runner.own({HERE: 1})
+    else:
+        stage.runner.submit(job(0))
+    assert stage.runner.busy()
+    gate.set()
+    assert len(stage.heard()) == 1
+    assert not stage.runner.busy()
+
+
 def test_what_is_settled_or_lapsed_is_told_once(stage: Stage) -> None:
     one, other = job(0).units + job(1).units
     assert (stage.runner.settled(), stage.runner.lapsed(), stage.runner.busy()) == ([], [], False)
@@ -310,20 +324,23 @@ def test_the_lanes_watch_their_own_handlers_once_for_each_time_they_answer(stage
 
 
 class Blocked:
-    """A handler that has the loop to itself until it is told to end, or `Left` is thrown at it."""
+    """A handler that has the loop to itself until it is told to end, or `Left` is thrown at it and it heeds that."""
 
-    def __init__(self, stage: Stage, event: Event) -> None:
+    def __init__(self, stage: Stage, event: Event, heeds: bool = True) -> None:
         self.over = threading.Event()
         self.left = threading.Event()
         entered = threading.Event()
 
         def block() -> None:
             entered.set()
-            try:
-                while not self.over.is_set():
-                    self.over.wait(0.002)
-            except Left:
-                self.left.set()
+            while not self.over.is_set():
+                try:
+                    while not self.over.is_set():
+                        self.over.wait(0.002)
+                except Left:
+                    self.left.set()
+                    if heeds:
+                        break
 
         stage.work.loop.call_soon_threadsafe(block)
         assert entered.wait(30)
@@ -359,7 +376,7 @@ def test_from_a_loop_that_is_blocked_another_takes_over_what_was_under_way(
     stage.on_loop(lambda: stage.work.on_settled(first.units[1:2]))
     stage.on_loop(lambda: stage.work.on_lapsed(first.units[2:3]))
     assert stage.runner.lapsed() == first.units[2:3]
-    blocked = Blocked(stage, first.events[3])
+    blocked = Blocked(stage, first.events[3], heeds=False)
     old, thread = stage.work, stage.runner._thread
     stage.runner.submit(job(5))
     stage.runner.own({HERE: 1, THERE: 2}, {"b": RETRY})
@@ -367,8 +384,8 @@ def test_from_a_loop_that_is_blocked_another_takes_over_what_was_under_way(
     now[0] += 5.1
     assert stage.runner.watch(5.0)
     assert stage.work is not old
-    heard = stage.heard()
-    assert [what for what in heard if what[0] == 1] == [
+    assert stage.heard() == [
+        (0, "abandoned"),
         (1, "bar", "k3", HandlerTimeout, "ran for more than 5 s"),
         (1, "own", {HERE: 1, THERE: 2}, {}),
         (1, "take in", [["k3", "k5"]], [3]),
@@ -376,13 +393,23 @@ def test_from_a_loop_that_is_blocked_another_takes_over_what_was_under_way(
     assert "key k3 version 1: the handler blocks its event loop" in caplog.text
     assert stage.runner.settled() == first.units[1:2], "it was committed"
     assert blocked.left.wait(30), "the thread that was left behind is told to end"
+    gate = threading.Event()
+    stage.work.loop.call_soon_threadsafe(gate.wait, 30)
+    stage.runner.own({HERE: 1})
+    stage.runner.submit(job(6))
+    assert not stage.runner.watch(5.0), "the new one is asked anew"
+    blocked.over.set()
     thread.join(30)
     assert not thread.is_alive()
-    heard += stage.heard()
-    assert [what for what in heard if what[0] == 0] == [(0, "abandoned"), (0, "leave")], "and hears of nothing else"
     assert old.loop.is_closed()
-    assert not stage.runner.watch(5.0), "the new one is asked anew"
-    assert (1, "watch", 5.0) in stage.heard()
+    assert stage.told == [(0, "leave")], "the old one is given nothing of what is the new one's"
+    gate.set()
+    assert stage.heard() == [
+        (0, "leave"),
+        (1, "own", {HERE: 1}, {}),
+        (1, "take in", [["k6"]], [1]),
+        (1, "watch", 5.0),
+    ]
 
 
 def test_at_the_end_a_handler_that_blocks_the_loop_is_left_behind(stage: Stage) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import selectors
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -166,54 +163,3 @@ def test_an_error_in_what_a_call_came_to_ends_the_worker(bench: Bench, monkeypat
     until("it ends", lambda: working.ended)
     with pytest.raises(RuntimeError, match="broken"):
         working.stop()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="epoll is Linux's")
-def test_timers_of_asyncios_loop_are_finer_than_a_millisecond() -> None:
-    """Not how soon they come, which is the machine's affair, but that nobody rounds them up."""
-    selector = turning.FineSelector()
-    waits = [0.0]
-
-    def note(read: object, write: object, error: object, timeout: float) -> None:
-        waits.append(timeout)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("select.select", note)
-        assert selector.select(0.000_25) == []
-        assert selector.select(0) == []
-    assert waits == [0.0, 0.000_25]
-    selector.close()
-
-
-def test_the_loop_sees_what_is_ready_and_its_timers_end() -> None:
-    loop = turning.new_loop()
-    if turning.uvloop is not None:
-        assert isinstance(loop, turning.uvloop.Loop)
-    elif sys.platform == "linux":
-        assert isinstance(loop._selector, turning.FineSelector)  # type: ignore[attr-defined]
-
-    async def course() -> list[bytes]:
-        server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        began = time.monotonic()
-        await asyncio.sleep(0.001)
-        assert time.monotonic() - began >= 0.0009
-        rest = await reader.read()
-        writer.close()
-        server.close()
-        return [rest]
-
-    try:
-        assert loop.run_until_complete(course()) == [b""]
-    finally:
-        loop.close()
-
-
-def test_a_loop_that_the_policy_makes_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Own(asyncio.SelectorEventLoop):
-        """Like one of another library."""
-
-    monkeypatch.setattr(asyncio, "new_event_loop", lambda: Own(selectors.SelectSelector()))
-    loop = turning.new_loop()
-    assert type(loop) is Own
-    loop.close()

@@ -1,0 +1,127 @@
+"""Calls of a handler, with what is to be called in a queue, and threads that do nothing by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import inorder
+from inorder.core.entity import Entity
+from inorder.core.event import Event, Partition, Record, Slice
+from inorder.declaration import declaration_of
+from inorder.worker import calls as calling
+from inorder.worker.calls import Calls, Run
+from tests.worker.consumers import Entry
+from tests.worker.lanes import HERE
+
+NAMED: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name": "stream"}
+
+
+class Pool:
+    """Threads that do nothing by themselves."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.tasks: list[Callable[[], None]] = []
+        self.left: list[threading.Thread] = []
+        self.closed = False
+
+    def submit(self, task: Callable[[], None]) -> None:
+        self.tasks.append(task)
+
+    def leave(self, thread: threading.Thread) -> None:
+        self.left.append(thread)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def work(self) -> None:
+        """One of the threads does what comes next."""
+        self.tasks.pop(0)()
+
+
+def run(key: str, *versions: int, partition: Partition = HERE, held: bool = False, since: float = 1_000.0) -> Run:
+    piece = Slice.of(partition, [Record(partition, version, b"", b"") for version in versions])
+    receiver = (1, "held") if held else None
+    events = [
+        Event(key, version, f"id{version}", 1, Entry(key, version, ""), piece, at, receiver)
+        for at, version in enumerate(versions)
+    ]
+    return Run(Entity(key), events, 0, 4, partition, 7, since)
+
+
+class Caller:
+    """Calls with what is queued, and what they tell."""
+
+    def __init__(self, function: Callable[..., Any], most: int = 2, pool: Pool | None = None) -> None:
+        self.queue: list[Run] = []
+        self.over: list[Run] = []
+        self.failed: list[BaseException] = []
+        self.breaks: Exception | None = None
+        loop = asyncio.get_running_loop()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(calling, "Pool", lambda most: pool)
+            self.calls = Calls(declaration_of(function), most, loop, self._begin, self._over, self.failed.append)
+        if pool is not None:
+            pool.most = most
+
+    def start(self, *runs: Run) -> None:
+        self.queue += runs
+        self.calls.fill()
+
+    def _begin(self) -> Run | None:
+        return self.queue.pop(0) if self.queue else None
+
+    def _over(self, run: Run) -> None:
+        if self.breaks is not None:
+            raise self.breaks
+        assert run not in self.calls.runs
+        self.over.append(run)
+
+    def errors(self) -> list[str | None]:
+        return [None if one.error is None else type(one.error).__name__ for one in self.over]
+
+
+class Doors:
+    """Handlers that wait, each until its own door is opened."""
+
+    def __init__(self) -> None:
+        self.entered: list[str] = []
+        self.tasks: list[object] = []
+        self.doors: dict[str, asyncio.Future[None]] = {}
+        self.cut: list[str] = []
+
+    def closed(self, *keys: str) -> None:
+        for key in keys:
+            self.doors[key] = asyncio.get_running_loop().create_future()
+
+    def handler(self) -> Callable[..., Any]:
+        @inorder.handler(**NAMED)
+        async def enter(entry: Entry) -> None:
+            self.entered.append(entry.key)
+            self.tasks.append(asyncio.current_task())
+            if entry.key in self.doors:
+                try:
+                    await self.doors[entry.key]
+                except asyncio.CancelledError:
+                    self.cut.append(entry.key)
+                    raise
+
+        return enter
+
+
+async def turns(n: int = 20) -> None:
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+def sync(act: Callable[[Entry], Any]) -> Callable[..., Any]:
+    @inorder.handler(**NAMED)
+    def handle(entry: Entry) -> None:
+        return act(entry)  # type: ignore[no-any-return]
+
+    return handle

@@ -1,0 +1,210 @@
+"""How calls of a sync handler begin, end, and are given up on, in threads, and what any handler is given.
+
+Pure: time is played, and so are the threads: what one is given runs when the test says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+import inorder
+from inorder.worker.pool import Left
+from tests.worker.callers import NAMED, Caller, Pool, run, sync, turns
+from tests.worker.consumers import Entry
+from tests.worker.lanes import played
+
+# Threads.
+
+
+@played
+async def test_sync_handlers_are_given_to_threads_and_told_of_on_the_loop() -> None:
+    entered: list[str] = []
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: entered.append(entry.key)), most=2, pool=pool)
+    runs = [run(key, 1) for key in "abc"]
+    it.start(*runs)
+    assert (pool.most, len(pool.tasks), it.calls.running) == (2, 2, 2)
+    pool.work()
+    pool.work()
+    assert (entered, it.over) == (["a", "b"], []), "the thread itself tells nobody"
+    await turns(2)
+    assert (it.over, len(pool.tasks)) == (runs[:2], 1)
+    pool.work()
+    await turns(2)
+    assert (entered, it.over, it.calls.running) == (["a", "b", "c"], runs, 0)
+    assert [one.error for one in runs] == [None] * 3
+
+
+@played
+async def test_what_ends_in_threads_meanwhile_is_told_in_one_go() -> None:
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: None), most=3, pool=pool)
+    it.start(*(run(key, 1) for key in "abc"))
+    calls = 0
+    tell = it.calls._tell
+
+    def counted() -> None:
+        nonlocal calls
+        calls += 1
+        tell()
+
+    it.calls._tell = counted  # type: ignore[method-assign]
+    pool.work()
+    pool.work()
+    await turns(2)
+    pool.work()
+    await turns(2)
+    assert (calls, len(it.over)) == (2, 3)
+
+
+@played
+async def test_what_a_sync_handler_raises_or_returns_wrongly_is_its_failure() -> None:
+    def act(entry: Entry) -> Any:
+        if entry.key == "exits":
+            raise SystemExit(3)
+        if entry.key == "awaitable":
+            return asyncio.get_running_loop().create_future()
+        raise ValueError("no")
+
+    pool = Pool(0)
+    it = Caller(sync(act), most=3, pool=pool)
+    it.start(*(run(key, 1) for key in ("fails", "exits", "awaitable")))
+    for _ in range(3):
+        pool.work()
+    await turns(2)
+    assert it.errors() == ["ValueError", "HandlerExit", "TypeError"]
+    assert "async def" in str(it.over[2].error)
+
+
+@played
+async def test_a_thread_that_is_told_to_end_is_not_taken_for_a_failure() -> None:
+    def act(_: Entry) -> None:
+        raise Left
+
+    pool = Pool(0)
+    it = Caller(sync(act), pool=pool)
+    it.start(run("a", 1))
+    with pytest.raises(Left):
+        pool.work()
+    await turns(2)
+    assert it.over == []
+
+
+@played
+async def test_a_call_in_a_thread_counts_from_when_the_thread_began_with_it() -> None:
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: None), pool=pool)
+    one = run("a", 1)
+    it.start(one)
+    await asyncio.sleep(9.0)
+    pool.work()
+    assert (one.since, one.thread) == (1_009.0, threading.current_thread())
+
+
+@played
+async def test_a_thread_that_is_late_is_left_behind_and_what_it_ends_with_means_nothing() -> None:
+    pool = Pool(0)
+    one, other = run("a", 1), run("b", 1)
+
+    def hangs(_: Entry) -> None:
+        loop: Any = asyncio.get_running_loop()
+        for found in ([], [], [one]):
+            loop.now += 4.0
+            assert it.calls.late(10.0) == found
+
+    it = Caller(sync(hangs), most=1, pool=pool)
+    it.start(one, other)
+    pool.work()
+    assert pool.left == [threading.current_thread()]
+    await turns(2)
+    assert (it.over, len(pool.tasks), it.calls.runs) == ([], 1, {other}), "its place is the next one's"
+
+
+@played
+async def test_a_call_that_has_ended_is_not_late_though_it_was_not_told_of_yet() -> None:
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: None), pool=pool)
+    one = run("a", 1)
+    it.start(one)
+    pool.work()
+    one.since -= 100.0
+    assert it.calls.late(10.0) == []
+    await turns(2)
+    assert it.over == [one]
+
+
+@played
+async def test_a_thread_does_not_begin_with_a_call_that_was_given_up_on() -> None:
+    entered: list[str] = []
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: entered.append(entry.key)), pool=pool)
+    it.start(run("a", 1))
+    it.calls.close()
+    assert (pool.closed, pool.left) == (True, [])
+    pool.work()
+    await turns(2)
+    assert (entered, it.over) == ([], [])
+
+
+@played
+async def test_a_worker_that_has_ended_before_its_handler_did_is_told_nothing() -> None:
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: None), pool=pool)
+    it.start(run("a", 1))
+    loop = asyncio.new_event_loop()
+    loop.close()
+    it.calls._loop = loop
+    pool.work()
+    assert it.over == []
+
+
+@played
+async def test_an_error_of_inorders_own_after_a_thread_is_told() -> None:
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: None), pool=pool)
+    it.breaks = RuntimeError("broken")
+    it.start(run("a", 1))
+    pool.work()
+    await turns(2)
+    assert it.failed == [it.breaks]
+
+
+# What a handler is given.
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("wants", [False, True])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_handler_is_given_its_events_and_where_it_wants_its_context(batch: int, wants: bool, is_async: bool) -> None:
+    given: list[Any] = []
+    named: dict[str, Any] = NAMED | ({"batch": batch} if batch > 1 else {})
+    payload: Any = list[Entry] if batch > 1 else Entry
+    space: dict[str, Any] = {"given": given, "Payload": payload, "Context": inorder.Context}
+    arguments = "event: Payload, context: Context" if wants else "event: Payload"
+    noted = "(event, context)" if wants else "event"
+    exec(f"{'async ' if is_async else ''}def handle({arguments}) -> None: given.append({noted})", space)
+    function = inorder.handler(**named)(space["handle"])
+
+    @played
+    async def course() -> None:
+        pool = None if is_async else Pool(0)
+        it = Caller(function, pool=pool)
+        it.start(run("a", *range(5, 5 + batch)))
+        if pool is not None:
+            pool.work()
+        await turns()
+        assert it.errors() == [None]
+
+    course()
+    [found] = given
+    argument, context = found if wants else (found, None)
+    entries = argument if batch > 1 else [argument]
+    assert [(entry.key, entry.version) for entry in entries] == [("a", 5 + n) for n in range(batch)]
+    if wants:
+        assert context == inorder.Context(
+            stream="stream", key="a", version=5, id="id5", attempt=4, fence=7, partition="topic/0"
+        )
