@@ -30,7 +30,8 @@ _WORKER = tuple(
     for name in (
         "assemble", "batch_runner", "batches", "blame", "calling", "calling_threads", "calls", "child", "commits",
         "decided", "deciding", "draining", "effects", "job", "keeper", "known", "lane_runner", "lane_work",
-        "lanes_letting_go", "lanes_refused", "loading", "poll_loop", "poll_rounds", "poll_turns", "pool", "process", "pulse", "run", "slots", "supervisor", "turning",
+        "lanes_letting_go", "lanes_refused", "loading", "poll_loop", "poll_rounds", "poll_turns", "pool", "process",
+        "pulse", "run", "slots", "supervisor", "turning",
         "failures", "fences", "forsaken", "gaps", "home", "order", "outages", "pitfalls",
         "queued", "remembering", "rebalance", "room", "sharing", "stopping", "waking", "zombies",
     )
