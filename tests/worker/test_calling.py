@@ -365,6 +365,17 @@ async def test_while_handlers_run_in_threads_none_has_the_loop() -> None:
     assert found == [None]
 
 
+@played
+async def test_a_call_is_of_the_partition_whose_owner_makes_it() -> None:
+    doors = Doors()
+    it = Caller(doors.handler())
+    doors.closed("a")
+    one = run("a", 1, partition=HERE, held=True)
+    one.partition = THERE
+    it.start(one)
+    assert (it.calls.of({HERE}), it.calls.of({THERE})) == (False, True)
+
+
 # Events that fail without being tried.
 
 

@@ -188,6 +188,19 @@ async def test_an_event_whose_lease_is_over_is_left_to_the_next_and_told_of_once
 
 
 @played
+async def test_a_lease_that_holds_is_not_enough() -> None:
+    it = Scene(at_once=1, queue=True)
+    it.stop_at("a1")
+    for name in ("a1", "b1"):
+        it.give(name, lease=Held())
+    await it.rest()
+    it.work.own({}, {})
+    it.let("a1")
+    await it.rest()
+    assert it.called == ["a1"]
+
+
+@played
 async def test_what_is_not_ours_does_not_hold_up_what_is() -> None:
     it = Scene(queue=True)
     leases = Held(), Held()
@@ -398,3 +411,5 @@ async def test_an_event_that_is_to_fail_untried_is_the_first_of_its_batch() -> N
     [row] = it.store.letters()
     assert (row.letter.version, row.letter.detail) == (3, "ValueError: it hung")
     assert it.applied() == {"a": 2}
+    outcomes = {"received": 4, "applied": 2, "dead_lettered": 1, "parked": 1, "early": 1}
+    assert it.outcomes() == outcomes, "what follows it comes after it"

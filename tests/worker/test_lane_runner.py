@@ -421,6 +421,14 @@ def test_at_the_end_a_handler_that_blocks_the_loop_is_left_behind(stage: Stage) 
     assert stage.told[-1] == (0, "closed")
 
 
+def test_at_the_end_who_has_finished_is_not_left_behind(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    thrown: list[object] = []
+    monkeypatch.setattr("inorder.worker.lane_runner.throw", lambda *given: thrown.append(given))
+    stage.work.stuck = job(0).events[0]
+    assert stage.runner.stop(30)
+    assert thrown == []
+
+
 def test_at_the_end_what_only_takes_long_is_left_alone(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     blocked = Blocked(stage, job(0).events[0])

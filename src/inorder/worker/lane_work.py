@@ -106,7 +106,9 @@ class LaneWork:
         came = any(self._known.fences.get(partition) != fence for partition, fence in fences.items())
         self._known.fences = dict(fences)
         if came:
-            self._forget_known()
+            # What comes to us may have been somebody else's since we had it: a handler called on what we knew then
+            # would repeat what they did. Where we are at work the commit will tell.
+            self._known.drop(self._known.all())
         self._waking.note(due)
 
     def take_in(self, jobs: list[Job]) -> None:
@@ -132,14 +134,6 @@ class LaneWork:
         if self._planner.guard.order is not Order.STRICT:
             return job.events
         return sorted(job.events, key=lambda event: event.version)
-
-    def _forget_known(self) -> None:
-        """What comes to us may have been somebody else's since we had it: a handler called on what we knew then would
-        repeat what they did. Where we are at work the commit will tell.
-        """
-        busy, drains, entity = self._lanes.busy, self._waking.drains, self._groups.entity
-        known = self._known.all()
-        self._known.drop(key for key in known if not (busy(key) or drains(key) or entity(key)))
 
     # Running.
 
@@ -173,9 +167,7 @@ class LaneWork:
         """There may be room for what found none. Its keys may have been changed by whoever made room."""
         aside, standing = self._standstill.try_again()
         keys = {one.key for one in aside if one.key is not None} | {key for key, _ in standing}
-        if not self._commits.busy:
-            at_work = self._groups.now.changes.entities
-            self._known.drop(key for key in keys if key not in at_work)
+        self._known.drop(keys)
         for key, events in standing:
             self._lanes.put_back(key, events)
         for one in aside:
