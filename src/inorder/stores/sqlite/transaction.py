@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from itertools import chain
@@ -147,8 +147,7 @@ class SqliteTransaction(LetterWrites):
 
     def _put(self, rows: Sequence[EntityRow]) -> int:
         """Write rows with one statement, for Python's lock is given up and taken again at each. Returns how many."""
-        values = [self._stream, *chain.from_iterable(map(_columns, rows))]
-        return self._connection.execute(_writing(len(rows)), values).rowcount
+        return self._connection.execute(_writing(len(rows)), [self._stream, *bindable(rows)]).rowcount
 
     def _last(self) -> int:
         found: int = self._connection.execute(SQL["entities_last"]).fetchone()[0]
@@ -185,6 +184,26 @@ class SqliteTransaction(LetterWrites):
             )
         if changes.counts:
             run(SQL["count_add"], [(*at, n) for at, n in sorted(changes.counts.items()) if n])
+
+
+def bindable(rows: Sequence[EntityRow]) -> list[Any]:
+    """The values of rows, one row after the other, as types that sqlite3 binds as they are.
+
+    It looks for an adapter for each value that is `bytes` or a `bool`, which takes longer than to write the row.
+    """
+    values = list(chain.from_iterable(map(_columns, rows)))
+    for column, as_bound in enumerate(_AS_BOUND):
+        if as_bound is not None:
+            values[column::_VALUES_A_ROW] = map(as_bound, values[column::_VALUES_A_ROW])
+    return values
+
+
+def _blob(value: bytes | None) -> bytearray | None:
+    return None if value is None else bytearray(value)
+
+
+_BOUND_AS: dict[str, Callable[[Any], Any]] = {"ranges": bytearray, "recent": bytearray, "state": _blob, "waits": int}
+_AS_BOUND = [_BOUND_AS.get(name) for name in EntityRow.__struct_fields__]
 
 
 def portions(rows: Sequence[EntityRow], most: int) -> Iterator[Sequence[EntityRow]]:
