@@ -78,7 +78,10 @@ class JsonCodec:
         except Exception:
             return None
         prints = fingerprints(ids)
-        return list(map(Event, keys, versions, ids, prints, payloads, repeat(piece), range(len(values))))
+        return [
+            Event(keys[index], versions[index], ids[index], prints[index], payloads[index], piece, index)
+            for index in range(len(payloads))
+        ]
 
     def _read_each(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
         """One record after the other, with a reason for each that is refused."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, final
 from zlib import crc32
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 MAX_VERSION = 2**63 - 1
 """Highest version: the largest signed 64-bit integer, which every store can keep."""
@@ -98,21 +99,36 @@ class Slice:
         return found.offset if self._offset_of is None else self._offset_of(found)
 
 
-class Event(msgspec.Struct, gc=False):
+@final
+@mypyc_attr(acyclic=True)
+class Event:
     """One event of one entity, read from `slice` at `index`.
 
     `fingerprint` is that of the id. `receiver` is set when the event comes back from the store, where it waited: the
     tally that counted its delivery, and the outcome it was counted as. A final decision gives its place there up.
     """
 
-    key: str
-    version: int
-    id: str
-    fingerprint: int
-    payload: Any
-    slice: Slice
-    index: int
-    receiver: tuple[int, str] | None = None
+    __slots__ = ("fingerprint", "id", "index", "key", "payload", "receiver", "slice", "version")
+
+    def __init__(
+        self,
+        key: str,
+        version: int,
+        id: str,
+        fingerprint: int,
+        payload: Any,
+        slice: Slice,
+        index: int,
+        receiver: tuple[int, str] | None = None,
+    ) -> None:
+        self.key = key
+        self.version = version
+        self.id = id
+        self.fingerprint = fingerprint
+        self.payload = payload
+        self.slice = slice
+        self.index = index
+        self.receiver = receiver
 
     @property
     def record(self) -> Record:

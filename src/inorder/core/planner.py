@@ -98,8 +98,8 @@ class Planner:
 
     def decide(
         self,
-        entities: Mapping[str, Entity],
-        events: Sequence[Event],
+        entities: dict[str, Entity],
+        events: list[Event],
         effect: Effect,
         changes: Changes,
         now: float,
@@ -120,8 +120,8 @@ class Planner:
 
     def _in_sequence(
         self,
-        entities: Mapping[str, Entity],
-        events: Sequence[Event],
+        entities: dict[str, Entity],
+        events: list[Event],
         effect: Effect,
         changes: Changes,
         now: float,
