@@ -1,4 +1,4 @@
-"""Entities go to SQLite many at once, in parts: what is refused in any part undoes all of them."""
+"""Rows go to SQLite many at once, in parts: what is refused in any part undoes all of them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 from inorder.core.order import Order
 from inorder.core.rows import EntityRow
 from inorder.errors import Mismatch
-from inorder.stores.sqlite import SqliteStore, transaction
-from tests.stores.making import row, versions, write
+from inorder.stores.sqlite import SqliteStore, many
+from tests.stores.making import changes, gap, held, row, versions, write
 
 KEYS = [f"k{n}" for n in range(10)]
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteStore]:
-    monkeypatch.setattr(transaction, "MOST_ROWS", 4)
+    monkeypatch.setattr(many, "MOST_ROWS", 4)
     with closing(SqliteStore(str(tmp_path / "store.db"), "orders")) as store:
         store.register(Order.STRICT, 0)
         yield store
@@ -54,13 +54,46 @@ def test_a_refusal_in_any_part_undoes_all(store: SqliteStore, wrong: EntityRow) 
 def test_parts_hold_every_row_once() -> None:
     rows = [row(key, 0) for key in KEYS]
     for most, sizes in ((1, [1] * 10), (2, [2] * 5), (4, [4, 4, 2]), (8, [8, 2]), (16, [8, 2])):
-        parts = list(transaction.portions(rows, most))
+        parts = list(many.portions(rows, most))
         assert [len(part) for part in parts] == sizes
         assert [one for part in parts for one in part] == rows
-    assert list(transaction.portions([], 1)) == []
+    assert list(many.portions([], 1)) == []
 
 
 def test_a_sqlite_that_takes_few_values_gets_few_rows_at_once(store: SqliteStore) -> None:
     store._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 1 + 2 * 7)
     write(store, [row(key, 0) for key in KEYS])
     assert versions(store) == dict.fromkeys(KEYS, 1)
+
+
+def test_what_waits_is_written_and_given_up_in_parts(store: SqliteStore) -> None:
+    events = [held(key, version) for key in KEYS for version in (2, 3)]
+    waits = {key: gap(1, due_at=float(n)) for n, key in enumerate(KEYS)}
+    write(store, [row(key, 0, waits=True) for key in KEYS], changes(held=events, waits=waits))
+    assert store.held_together(KEYS, 9) == events
+    assert {key: entity.waiting for key, entity in store.load(KEYS).items()} == waits
+    gone, go_on = [("k3", 2), *[(key, 3) for key in KEYS]], dict.fromkeys(KEYS[:7])
+    write(store, [row(key, 1, waits=True) for key in KEYS], changes(released=gone, waits=go_on))
+    assert store.held_together(KEYS, 9) == [one for one in events if (one.key, one.version) not in gone]
+    assert {key: entity.waiting for key, entity in store.load(KEYS).items()} == waits | go_on
+
+
+@pytest.mark.parametrize("taken", ["k0", "k5", "k9"])
+def test_an_event_that_is_not_held_in_any_part_undoes_all(store: SqliteStore, taken: str) -> None:
+    write(store, [row(taken, 0)], changes(held=[held(taken, 2, "another")]))
+    with pytest.raises(Mismatch):
+        write(store, [row(key, int(key == taken)) for key in KEYS], changes(held=[held(key, 2) for key in KEYS]))
+    assert versions(store) == {taken: 1}
+    assert [one.event_id for one in store.held_together(KEYS, 9)] == ["another"]
+
+
+def test_only_what_is_named_is_given_up(store: SqliteStore) -> None:
+    with closing(SqliteStore(store.path, "another")) as another:
+        another.register(Order.STRICT, 0)
+        for one in (store, another):
+            waiting = changes(held=[held("k", 2), held("l", 2)], waits={"k": gap(1), "l": gap(1)})
+            write(one, [row("k", 0, waits=True), row("l", 0, waits=True)], waiting)
+        write(store, [row("k", 1)], changes(released=[("k", 2), ("l", 7)], waits={"k": None}))
+        assert [one.key for one in store.held_together(["k", "l"], 9)] == ["l"]
+        assert [one.key for one in another.held_together(["k", "l"], 9)] == ["k", "l"]
+        assert [one.waiting is None for one in another.load(["k", "l"]).values()] == [False, False]

@@ -6,7 +6,6 @@ import json
 import typing
 from collections.abc import Callable, Sequence
 from enum import Enum
-from itertools import repeat
 from operator import attrgetter, itemgetter
 from typing import Any
 from uuid import UUID

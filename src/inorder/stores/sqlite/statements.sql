@@ -83,21 +83,22 @@ WHERE h.version <= (SELECT max(version) FROM (
 )) ORDER BY h.key, h.version;
 
 -- held_delete: the event took effect, or was given up on
-DELETE FROM inorder_held WHERE stream = ? AND key = ? AND version = ?;
+DELETE FROM inorder_held WHERE rowid IN (SELECT h.rowid FROM (VALUES (?1, ?, ?)) AS gone
+CROSS JOIN inorder_held AS h ON h.stream = gone.column1 AND h.key = gone.column2 AND h.version = gone.column3);
 
 -- held_insert: the same event once more is no change; another event at this version counts as not written
 INSERT INTO inorder_held (stream, key, version, event_id, fingerprint, outcome, receiver,
   topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (stream, key, version) DO UPDATE SET fingerprint = fingerprint WHERE fingerprint = excluded.fingerprint;
 
 -- waiting_upsert: an entity waits for one thing at a time
 INSERT OR REPLACE INTO inorder_waiting
   (stream, key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- waiting_delete: the entity waits no longer
-DELETE FROM inorder_waiting WHERE stream = ? AND key = ?;
+DELETE FROM inorder_waiting WHERE stream = ?1 AND key IN (SELECT column2 FROM (VALUES (?1, ?)));
 
 -- due: parked keys have no time and are left out
 SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition FROM inorder_waiting

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -17,22 +15,13 @@ from inorder.core.rows import EntityRow
 from inorder.errors import Fenced, Mismatch
 from inorder.stores.letter_writing import LetterWrites
 from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outdated, plain_values
+from inorder.stores.sqlite.many import Rows
 from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, theirs
 
-MOST_ROWS = 512
-"""Entities in one statement, a power of two. The more there are, the longer SQLite takes to read each."""
-_ROW = "(?1, ?, ? + 1, ?, ?, ?, ?, ?)"
-"""As it stands in the statement: the stream, and the fields of an `EntityRow`."""
-_VALUES_A_ROW = len(EntityRow.__struct_fields__)
-
-_columns = msgspec.structs.astuple
-
-
-@cache
-def _writing(rows: int) -> str:
-    """The statement that writes so many entities."""
-    return SQL["entities_write"].replace(_ROW, ", ".join([_ROW] * rows))
+ENTITIES = Rows("entities_write", blobs=(3, 4, 5), booleans=(6,))
+HELD, RELEASED = Rows("held_insert", blobs=(9, 10, 11)), Rows("held_delete")
+WAITING, FLOWING = Rows("waiting_upsert", booleans=(7,)), Rows("waiting_delete")
 
 
 class SqliteTransaction(LetterWrites):
@@ -135,19 +124,11 @@ class SqliteTransaction(LetterWrites):
             raise Fenced(lost)
 
     def _compare_and_set(self, rows: Sequence[EntityRow]) -> None:
-        for some in portions(rows, self._most_rows()):
-            new, last = sum(not row.expected for row in some), self._last()
+        for some in ENTITIES.parts(self._connection, list(map(msgspec.structs.astuple, rows))):
+            new, last = sum(not expected for _, expected, *_ in some), self._last()
             # The second tells of a row that was to be there, is not, and has just been put in.
-            if self._put(some) != len(some) or self._last() - last != new:
+            if ENTITIES.run(self._connection, self._stream, some) != len(some) or self._last() - last != new:
                 raise self._mismatch(rows)
-
-    def _most_rows(self) -> int:
-        values = self._connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-        return min(MOST_ROWS, floor_of_two((values - 1) // _VALUES_A_ROW))
-
-    def _put(self, rows: Sequence[EntityRow]) -> int:
-        """Write rows with one statement, for Python's lock is given up and taken again at each. Returns how many."""
-        return self._connection.execute(_writing(len(rows)), [self._stream, *bindable(rows)]).rowcount
 
     def _last(self) -> int:
         found: int = self._connection.execute(SQL["entities_last"]).fetchone()[0]
@@ -161,60 +142,20 @@ class SqliteTransaction(LetterWrites):
         return Mismatch(outdated(rows, dict(found.fetchall())))
 
     def _write_held(self, changes: Changes) -> None:
-        stream, run = self._stream, self._connection.executemany
-        if changes.released:
-            run(SQL["held_delete"], [(stream, *place) for place in sorted(changes.released)])
-        if changes.held:
-            held = [changes.held[place] for place in sorted(changes.held)]
-            if run(SQL["held_insert"], [(stream, *from_held(row)) for row in held]).rowcount != len(held):
-                self.end("ROLLBACK")
-                raise Mismatch(sorted({row.key for row in held}))
+        RELEASED.run_all(self._connection, self._stream, sorted(changes.released))
+        held = [from_held(changes.held[place]) for place in sorted(changes.held)]
+        if HELD.run_all(self._connection, self._stream, held) != len(held):
+            self.end("ROLLBACK")
+            raise Mismatch(sorted({key for key, *_ in held}))
 
     def _write_rest(self, changes: Changes) -> None:
-        stream, run = self._stream, self._connection.executemany
         waits = sorted(changes.waits.items())
-        if waits:
-            run(SQL["waiting_delete"], [(stream, key) for key, waiting in waits if waiting is None])
-            upserts = [(stream, *from_waiting(key, waiting)) for key, waiting in waits if waiting is not None]
-            run(SQL["waiting_upsert"], upserts)
+        FLOWING.run_all(self._connection, self._stream, [(key,) for key, waiting in waits if waiting is None])
+        waiting = [from_waiting(key, waiting) for key, waiting in waits if waiting is not None]
+        WAITING.run_all(self._connection, self._stream, waiting)
+        run = self._connection.executemany
         if changes.letters:
-            run(
-                SQL["letter_upsert"],
-                [(stream, *from_letter(letter, changes.tally)) for letter in changes.letters],
-            )
+            letters = [(self._stream, *from_letter(letter, changes.tally)) for letter in changes.letters]
+            run(SQL["letter_upsert"], letters)
         if changes.counts:
             run(SQL["count_add"], [(*at, n) for at, n in sorted(changes.counts.items()) if n])
-
-
-def bindable(rows: Sequence[EntityRow]) -> list[Any]:
-    """The values of rows, one row after the other, as types that sqlite3 binds as they are.
-
-    It looks for an adapter for each value that is `bytes` or a `bool`, which takes longer than to write the row.
-    """
-    values = list(chain.from_iterable(map(_columns, rows)))
-    for column, as_bound in enumerate(_AS_BOUND):
-        if as_bound is not None:
-            values[column::_VALUES_A_ROW] = map(as_bound, values[column::_VALUES_A_ROW])
-    return values
-
-
-def _blob(value: bytes | None) -> bytearray | None:
-    return None if value is None else bytearray(value)
-
-
-_BOUND_AS: dict[str, Callable[[Any], Any]] = {"ranges": bytearray, "recent": bytearray, "state": _blob, "waits": int}
-_AS_BOUND = [_BOUND_AS.get(name) for name in EntityRow.__struct_fields__]
-
-
-def portions(rows: Sequence[EntityRow], most: int) -> Iterator[Sequence[EntityRow]]:
-    """All of the rows, in their order, in parts of powers of two: so there are few statements, which SQLite keeps."""
-    start = 0
-    while start < len(rows):
-        end = start + min(most, floor_of_two(len(rows) - start))
-        yield rows[start:end]
-        start = end
-
-
-def floor_of_two(number: int) -> int:
-    """The largest power of two that is not larger. `number` is at least 1."""
-    return 1 << number.bit_length() - 1
