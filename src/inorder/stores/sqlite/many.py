@@ -1,4 +1,4 @@
-"""Many rows with few statements: Python's lock is given up and taken again at each. Never begins or ends a transaction."""
+"""Many rows with few statements: Python gives up its lock at each. Never begins or ends a transaction."""
 
 from __future__ import annotations
 
