@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -56,7 +56,7 @@ class DecidesTwice(Planner):
     """Decides each batch twice."""
 
     def decide(
-        self, entities: Mapping[str, Entity], events: Sequence[Event], effect: Effect, changes: Changes, now: float
+        self, entities: dict[str, Entity], events: list[Event], effect: Effect, changes: Changes, now: float
     ) -> None:
         for _ in range(2):
             super().decide(entities, events, effect, changes, now)

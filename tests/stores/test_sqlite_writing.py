@@ -52,7 +52,7 @@ def test_a_refusal_in_any_part_undoes_all(store: SqliteStore, wrong: EntityRow) 
 
 
 def test_parts_hold_every_row_once() -> None:
-    rows = [row(key, 0) for key in KEYS]
+    rows = [(key, 0) for key in KEYS]
     for most, sizes in ((1, [1] * 10), (2, [2] * 5), (4, [4, 4, 2]), (8, [8, 2]), (16, [8, 2])):
         parts = list(many.portions(rows, most))
         assert [len(part) for part in parts] == sizes
