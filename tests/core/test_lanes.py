@@ -201,11 +201,12 @@ def test_the_longest_lane_goes_on_at_once_beside_many_short_ones() -> None:
 
 def test_a_lane_that_has_just_its_share_waits_for_its_turn() -> None:
     lanes = Lanes(2)
-    for number, key in enumerate("aab"):
-        lanes.add(event(key, number))
-    assert lanes.start() == [event("a", 0)]
+    first, second, other = event("a", 0), event("a", 1), event("b", 2)
+    for one in (first, second, other):
+        lanes.add(one)
+    assert lanes.start() == [first]
     lanes.finish("a")
-    assert lanes.start() == [event("b", 2)]
+    assert lanes.start() == [other]
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=60))

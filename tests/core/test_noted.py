@@ -106,8 +106,9 @@ def test_what_waited_has_been_counted_when_it_came() -> None:
 
 
 def test_want_of_room_names_the_event_its_partition_and_why() -> None:
-    error = NoRoom(event(3), "the limit is reached")
-    assert (error.first, error.partition, str(error)) == (event(3), HOME, "the limit is reached")
+    third = event(3)
+    error = NoRoom(third, "the limit is reached")
+    assert (error.first, error.partition, str(error)) == (third, HOME, "the limit is reached")
 
 
 def test_what_waits_and_finds_no_room_to_be_a_letter_is_left_alone_for_half_a_minute() -> None:
