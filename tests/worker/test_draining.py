@@ -365,6 +365,18 @@ def test_what_was_found_in_an_epoch_that_is_over_is_left() -> None:
     assert (scene.queued, scene.known.pinned, scene.told) == ([], {}, ["go"])
 
 
+def test_a_key_that_is_rung_for_again_before_it_is_looked_at_is_woken_once() -> None:
+    scene = Scene()
+    scene.put(held("a", 2))
+    scene.waking.at_once(["a"])
+    scene.alarm.ring()
+    scene.known.begin_anew()
+    scene.waking.at_once(scene.waking.begin_anew())
+    scene.alarm.ring()
+    scene.work()
+    assert (scene.queued, dict(scene.waking._draining)) == ([("a", 2)], {"a": 1})
+
+
 @pytest.mark.parametrize("what", ["epoch", "home"])
 def test_what_was_read_of_a_key_that_went_meanwhile_is_left(what: str) -> None:
     scene = Scene()

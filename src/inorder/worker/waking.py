@@ -166,7 +166,7 @@ class Waking:
         for key in keys:
             self._draining[key] = 0
         if keys and not self.stopping:
-            self._spawn(self._wake(keys))
+            self._spawn(self._wake(keys, self._known.epoch))
         self._ringing = False
         self.note({})
 
@@ -179,8 +179,7 @@ class Waking:
         busy = set(changed).difference(idle)
         self._timers.note({key: Waiting(Wait.RETRY, 0, 0.0, due_at=now + LOOK_AGAIN_S) for key in busy})
 
-    async def _wake(self, keys: list[str]) -> None:
-        begun_in = self._known.epoch
+    async def _wake(self, keys: list[str], begun_in: int) -> None:
         found = await self._known.load(keys)
         if self._known.epoch == begun_in:
             self._known.pinned.update(found)
