@@ -221,6 +221,7 @@ class Asked(MemoryStore):
     """A store that notes when it was asked for what is overdue, and has as many letters as it is told."""
 
     letters_now = 0
+    held_now = 0
     since: float = 0.0
     retrying: Mapping[str, Waiting] = {}
     due_now: Mapping[str, Waiting] = {}
@@ -264,6 +265,9 @@ class Asked(MemoryStore):
     def open_letters(self, most: int) -> int:
         self._asked("letters")
         return self.letters_now
+
+    def held_events(self, most: int) -> int:
+        return min(most, self.held_now)
 
     def crowded_keys(self, most: int) -> set[str]:
         return {"crowded"}

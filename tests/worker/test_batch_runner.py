@@ -405,7 +405,9 @@ def test_what_finds_no_room_again_stays_aside(scene: Scene) -> None:
 def test_nothing_is_kept_aside_of_a_partition_that_goes(scene: Scene) -> None:
     scene.lacks_room("a")
     scene.lacks_room("b", THERE)
+    told = scene.runner.full()
     scene.runner.drop({HERE}, 0)
+    assert sorted(told) == [HERE, THERE], "whoever was told may be looking through it"
     assert scene.runner.full() == {THERE: "no room"}
     scene.runner.try_again()
     assert [[event.key for event in one.events] for one in scene.runner._queue] == [["b"]]

@@ -25,7 +25,7 @@ from inorder.core.room import Room
 from inorder.core.rows import EntityRow, HeldRow
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.declaration import declaration_of
-from inorder.errors import Mismatch, Poison, Unavailable, Unreachable
+from inorder.errors import Fenced, Mismatch, Poison, Unavailable, Unreachable
 from inorder.proof.memory import MemoryStore, MemoryTransaction
 from inorder.worker.assemble import planner_for
 from inorder.worker.batch import MANY_FAILURES, SHARED_S, Batches
@@ -464,6 +464,13 @@ def test_what_came_from_a_partition_that_was_lost_is_left_out_and_the_rest_writt
     assert scene.store.loaded[-1] == ["b"]
 
 
+def test_partitions_that_are_lost_one_after_the_other_are_all_told_of() -> None:
+    scene = Scene()
+    scene.store.refusals = [Fenced([HERE]), Fenced([THERE])]
+    assert scene.run(job("a1"), job("b1", THERE)) == FENCES
+    assert scene.states() == {}
+
+
 def test_the_fence_that_was_refused_is_that_of_the_events_whatever_is_ours_now() -> None:
     scene = Scene()
     scene.store.tables.fences[HERE] = 9
@@ -656,6 +663,25 @@ def test_a_key_is_looked_at_again_when_it_is_due_and_not_before() -> None:
     assert scene.batches.timers.all()["a"] > due_at
 
 
+def test_what_a_batch_or_anybody_else_has_said_of_a_key_goes_before_what_was_known_of_it() -> None:
+    scene = Scene(gap_s=50.0)
+    scene.run(job("a2 b2"))
+    scene.batches.timers.take(2_000.0)
+    scene.batches.timers.note({"b": Waiting(Wait.RETRY, 1, 0.0, 1_005.0)})
+    scene.run(job("a1"), due=["a", "b"])
+    assert scene.batches.timers.all() == {"a": AT_ONCE, "b": 1_005.0}
+
+
+def test_keys_that_are_due_together_go_on_together() -> None:
+    scene = Scene()
+    scene.fails = {"a1": ValueError("no"), "b1": ValueError("no")}
+    scene.run(job("a1 b1"))
+    scene.fails.clear()
+    scene.clock.at += 200
+    scene.run(due=["a", "b"])
+    assert scene.states() == {"a": [1], "b": [1]}
+
+
 def test_on_a_queue_a_key_that_is_not_due_is_left_to_whoever_made_it_wait() -> None:
     scene = Scene(queue=True)
     scene.fails["a1"] = ValueError("no")
@@ -740,6 +766,16 @@ def test_an_event_that_waited_is_counted_for_whoever_received_it() -> None:
     assert scene.states() == {"a": [1, 2]}
     assert [scene.store.counts([tally])["applied"] for tally in (3, 5)] == [1, 1]
     assert scene.store.held_count() == 0
+
+
+def test_what_took_effect_is_known_again_when_it_comes_again() -> None:
+    scene = Scene()
+    scene.run(job("a2"))
+    scene.run(job("a1"))
+    scene.run(due=["a"])
+    scene.batches.cache.clear()
+    scene.run(job("a1 a2"))
+    assert (scene.states(), scene.store.counts([3])["duplicate"], scene.store.letter_counts()) == ({"a": [1, 2]}, 2, {})
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ class Channel(io.BytesIO):
     most = 1_000_000
 
     def write(self, data: Any) -> int:
+        assert child._telling.locked(), "another thread may speak in the middle of the line"
         return super().write(bytes(data[: self.most]))
 
     def close(self) -> None:
@@ -145,6 +146,7 @@ class Scene:
         self.result = True
         self.meanwhile: Callable[[], None] = lambda: None
         self.watching: Any = None
+        self.daemons: list[bool] = []
         consumer = declare(FOLD, nothing, lambda entry: None)
 
         def load(target: str) -> Any:
@@ -162,7 +164,12 @@ class Scene:
         monkeypatch.setattr(logs, "log_to_stderr", lambda *given: self.log.append(("log", *given)))
         monkeypatch.setattr(running, "Worker", self._make)
         monkeypatch.setattr(child, "_watch_parent", lambda *given: self.log.append(("watch", *given)))
+        monkeypatch.setattr(child, "threading", SimpleNamespace(Thread=self._thread, Event=threading.Event))
         monkeypatch.setattr(child, "dedicate", lambda: self.log.append("dedicated"))
+
+    def _thread(self, daemon: bool, **given: Any) -> threading.Thread:
+        self.daemons.append(daemon)
+        return threading.Thread(daemon=daemon, **given)
 
     def _make(self, consumer: Any, settings: Settings, on_poll: Callable[[], None], observer: Any) -> Any:
         self.log.append(("made", settings, observer))
@@ -218,6 +225,7 @@ def test_a_child_that_is_watched_says_what_it_counted_before_it_says_that_it_end
     assert ("made", SETTINGS, scene.watching) in scene.log
     numbers = [News(numbers=Snapshot(effects=7))] if watched else []
     assert scene.channel.news == [News(tally=8), News(up=True), *numbers, News(ended="idle")]
+    assert scene.daemons == [True] * (1 + watched), "none of them keeps the process from ending"
 
 
 # The process.

@@ -27,6 +27,13 @@ def test_a_partition_that_is_refused_under_its_fence_is_let_go() -> None:
     assert list(scene.owned) == [THERE]
 
 
+def test_a_partition_that_is_refused_is_that_one_and_no_other() -> None:
+    scene = Scene()
+    scene.runner.refused = {THERE: scene.owned[THERE]}
+    scene.loop._collect()
+    assert list(scene.owned) == [HERE]
+
+
 def test_what_is_refused_of_an_earlier_ownership_is_no_news() -> None:
     scene = Scene()
     earlier = scene.owned[HERE]
@@ -197,6 +204,13 @@ def test_a_partition_without_room_is_told_of_once_a_minute(caplog: pytest.LogCap
     scene.runner.without_room = {HERE: "no room for a letter"}
     scene.loop._look_for_room()
     assert caplog.text.count("is paused") == 3, "it had gone on in between"
+
+
+def test_letters_and_events_that_wait_have_limits_of_their_own() -> None:
+    scene = Scene(letters=5, held=50)
+    scene.store.letters_now, scene.store.held_now = 3, 9
+    scene.loop._read_room()
+    assert (scene.room._letters, scene.room._held) == (3, 9)
 
 
 def test_the_store_is_asked_for_room_only_while_that_matters() -> None:

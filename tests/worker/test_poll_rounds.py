@@ -135,6 +135,14 @@ def test_a_message_that_is_settled_is_deleted_before_the_queue_is_asked_for_more
     assert 0 < scene.runner.waited[0] < worker.POLL_S
 
 
+def test_all_messages_that_are_settled_are_deleted() -> None:
+    source = Messages()
+    scene = Scene(source)
+    scene.runner.done = [*scene.receive(HERE, 0, 1), *scene.receive(HERE, 1, 1)]
+    scene.loop._collect()
+    assert source.settled == [1, 2]
+
+
 # Partitions that come and go.
 
 
@@ -381,6 +389,21 @@ def test_a_worker_that_dies_lets_its_source_go_and_says_that_it_has_ended() -> N
     assert scene.source.closed
     assert scene.store.beats[-1] == (None, 0.0)
     assert scene.source.committed == []
+
+
+def test_partitions_that_go_with_the_source_are_not_asked_of_a_runner_that_has_ended() -> None:
+    scene = Scene()
+    close = scene.source.close
+
+    def closed() -> None:
+        scene.loop.revoked([HERE])
+        scene.loop.lost([THERE])
+        close()
+
+    scene.source.close = closed  # type: ignore[method-assign]
+    scene.loop.stop()
+    assert scene.loop.run()
+    assert (scene.runner.dropped, scene.source.closed) == ([], True)
 
 
 # What is said.

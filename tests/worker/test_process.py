@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,11 +27,11 @@ ORDER = Order(target="bank:balance", settings=Settings(source="file:x", worker="
 class Started:
     """In place of a child: its pipes, and what it was told by its parent."""
 
-    def __init__(self, command: list[str], dead: bool = False, piped: bool = True, **options: Any) -> None:
+    def __init__(self, command: list[str], dead: bool = False, without: Sequence[str] = (), **options: Any) -> None:
         self.command, self.options = command, options
         ours, self._theirs = os.pipe()
-        self.stdout = os.fdopen(ours, "rb", buffering=0) if piped else None
-        self.stdin = Taking(dead) if piped else None
+        self.stdout = os.fdopen(ours, "rb", buffering=0) if "stdout" not in without else None
+        self.stdin = Taking(dead) if "stdin" not in without else None
         self.pid, self.code = 4711, 0
         self.told: list[str] = []
         self.ended = False
@@ -129,9 +129,10 @@ def test_a_child_that_died_at_once_is_no_error_yet(scene: Scene) -> None:
     assert process.close() == 9
 
 
-def test_a_child_without_pipes_is_a_bug(scene: Scene) -> None:
+@pytest.mark.parametrize("without", ["stdin", "stdout"])
+def test_a_child_without_pipes_is_a_bug(scene: Scene, without: str) -> None:
     with pytest.raises(RuntimeError, match="without pipes"):
-        scene.start(piped=False)
+        scene.start(without=[without])
 
 
 def test_what_a_child_says_adds_up(scene: Scene) -> None:

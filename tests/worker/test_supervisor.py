@@ -46,6 +46,7 @@ class Process:
         self.stdout = SimpleNamespace(fileno=lambda: number)
         self.alive = True
         self.code = 0
+        self.closed = self.pipe_open = False
         self.log: list[str] = []
         self.counted = 0
         self.unheard: dict[str, Any] = {}
@@ -64,10 +65,11 @@ class Process:
 
     def listen(self) -> bool:
         self.log.append("heard")
+        assert not self.closed
         for name, value in self.unheard.items():
             setattr(self, name, value)
         self.unheard = {}
-        return self.alive
+        return self.alive or self.pipe_open
 
     def numbers(self) -> Snapshot:
         return Snapshot(
@@ -85,6 +87,7 @@ class Process:
     def close(self) -> int:
         assert not self.alive, "it would be waited for"
         self.log.append("closed")
+        self.closed = True
         return self.code
 
 
@@ -95,6 +98,7 @@ class Selector:
         self.scene = scene
         self.registered: dict[int, Any] = {}
         self.closed = False
+        self.turns = 0
         self.deaf = False
         """What is said comes after it was looked for."""
 
@@ -112,6 +116,8 @@ class Selector:
     def select(self, timeout_s: float) -> list[tuple[Any, int]]:
         assert timeout_s == TICK_S
         self.scene.at += timeout_s
+        self.turns += 1
+        assert self.turns < 10_000, "it does not end"
         return [
             (SimpleNamespace(data=place), 1)
             for place in list(self.registered.values())
@@ -154,11 +160,7 @@ class Scene:
         return self.processes[-1]
 
     def run(self) -> bool:
-        """To its end, which must come soon."""
-        for _ in range(10_000):
-            if all(place.done for place in self.supervisor._places):
-                break
-            self.turn()
+        """To its end."""
         return self.supervisor.run()
 
 
@@ -215,11 +217,16 @@ def test_what_is_told_once_a_worker_polls(make: Make, caplog: pytest.LogCaptureF
     caplog.set_level(logging.INFO)
     scene = make(2)
     scene.turn()
+    scene.last.says(error=None)
+    scene.turn()
+    assert scene.supervisor.tallies == [], "it has none yet"
     scene.last.says(tally=5)
     scene.turn()
     assert caplog.text == ""
     scene.last.says(up=True)
-    scene.turn(2)
+    scene.turn()
+    scene.last.says(error=None)
+    scene.turn()
     assert caplog.text.count("worker 2 is up, process 1001") == 1
 
 
@@ -321,6 +328,27 @@ def test_what_a_dead_process_had_counted_is_kept_and_what_it_measured_is_not(mak
     scene.turn()
     assert scene.supervisor.snapshots() == []
     assert [(one.name, one.value) for one in scene.supervisor.left.numbers] == [(COUNTER.name, 7.0)]
+
+
+def test_a_pipe_that_a_process_has_left_to_others_is_listened_to_no_more(make: Make) -> None:
+    scene = make()
+    scene.turn()
+    scene.last.works()
+    scene.last.pipe_open = True
+    scene.turn()
+    scene.last.dies(-9)
+    scene.turn()
+    assert scene.selector.registered == {}
+    assert scene.wait(1.0) == 2
+
+
+def test_a_run_until_idle_replaces_one_that_dies_of_something_else(make: Make) -> None:
+    scene = make(1, 1.0)
+    scene.turn()
+    scene.last.works()
+    scene.turn()
+    scene.last.dies(-9)
+    assert scene.wait(1.0) == 2
 
 
 # What trying again does not mend.
