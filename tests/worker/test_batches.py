@@ -768,6 +768,16 @@ def test_an_event_that_waited_is_counted_for_whoever_received_it() -> None:
     assert scene.store.held_count() == 0
 
 
+def test_another_event_of_a_version_that_took_effect_is_told_apart_from_it() -> None:
+    scene = Scene()
+    scene.run(job("a1"))
+    scene.batches.cache.clear()
+    given = job("a1")
+    given.events[0].id, given.events[0].fingerprint = "another", fingerprint("another")
+    scene.run(given)
+    assert [row.letter.reason for row in scene.store.letters()] == ["conflict"]
+
+
 def test_what_took_effect_is_known_again_when_it_comes_again() -> None:
     scene = Scene()
     scene.run(job("a2"))
