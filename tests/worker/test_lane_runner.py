@@ -44,6 +44,7 @@ class Work:
         self.ends = True
         self.drains = True
         self.left = threading.Event()
+        self.on_own: Callable[[], None] = lambda: None
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> None:
         assert not loop.is_running()
@@ -54,6 +55,7 @@ class Work:
         self.told.append((self.number, *what))
 
     def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting]) -> None:
+        self.on_own()
         self._note("own", dict(fences), dict(due))
 
     def take_in(self, jobs: list[Job]) -> None:
@@ -183,6 +185,14 @@ def test_what_the_lanes_have_not_taken_in_yet_counts_as_work(stage: Stage, what:
     gate.set()
     assert len(stage.heard()) == 1
     assert not stage.runner.busy()
+
+
+def test_keys_that_wait_are_known_to_the_lanes_before_they_count_as_taken_in(stage: Stage) -> None:
+    seen: list[bool] = []
+    stage.work.on_own = lambda: seen.append(stage.runner.busy())
+    stage.runner.own({HERE: 1}, {"a": RETRY})
+    stage.heard()
+    assert (seen, stage.runner.busy()) == ([True], False)
 
 
 def test_what_is_settled_or_lapsed_is_told_once(stage: Stage) -> None:
