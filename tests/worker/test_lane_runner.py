@@ -274,6 +274,7 @@ def test_what_does_not_end_in_time_is_said(stage: Stage) -> None:
 
 def test_the_end_waits_for_what_runs_and_closes_everything(stage: Stage) -> None:
     thread = stage.runner._thread
+    assert thread.daemon, "a handler that never ends does not keep the process"
     assert stage.runner.stop(30)
     assert stage.told == [(0, "finish"), (0, "leave"), (0, "closed")]
     assert not thread.is_alive()
