@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, cast
 
 import pytest
@@ -38,7 +39,9 @@ NAMED: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name":
 PIECE = Slice.of(Partition("topic", 0), [Record(Partition("topic", 0), 0, b"k", b"")])
 
 
+@cache
 def event(version: int, key: str = "a") -> Event:
+    """Always the same."""
     return Event(key, version, f"{key}{version}", 1, Entry(key, version, f"{key}{version}"), PIECE, 0)
 
 
