@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -55,3 +56,23 @@ def test_what_was_read_knows_its_delivery() -> None:
     assert Event("k", 1, "k1", 1, None, plain(), 2).record.offset == 9
     assert Malformed("no JSON", plain(), 0).record.offset == 4
     assert str(HERE) == "topic/3"
+
+
+def test_events_are_equal_when_all_that_they_are_is() -> None:
+    piece, receiver = Slice.of(HERE, [Record(HERE, 0, None, b"")]), (1, "held")
+    values: dict[str, Any] = {
+        "key": "a",
+        "version": 1,
+        "id": "a1",
+        "fingerprint": 7,
+        "payload": {},
+        "slice": piece,
+        "index": 0,
+    }
+    one = Event(**values, receiver=receiver)
+    assert one == Event(**values, receiver=receiver)
+    others: dict[str, Any] = {"key": "b", "version": 2, "id": "b1", "fingerprint": 8, "payload": {"n": 1}, "index": 1}
+    others |= {"slice": Slice.of(HERE, [Record(HERE, 0, None, b"")]), "receiver": None}
+    assert all(one != Event(**values | {"receiver": receiver} | {name: other}) for name, other in others.items())
+    assert one != 1
+    assert repr(one) == "Event(key='a', version=1, id='a1')"

@@ -130,6 +130,16 @@ class Event:
         self.index = index
         self.receiver = receiver
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and self._all() == other._all()
+
+    def __repr__(self) -> str:
+        return f"Event(key={self.key!r}, version={self.version}, id={self.id!r})"
+
+    def _all(self) -> tuple[Any, ...]:
+        place = (self.slice, self.index, self.receiver)
+        return (self.key, self.version, self.id, self.fingerprint, self.payload, *place)
+
     @property
     def record(self) -> Record:
         """The delivery this event was read from."""
