@@ -99,6 +99,7 @@ class Selector:
         self.registered: dict[int, Any] = {}
         self.closed = False
         self.turns = 0
+        self.meanwhile: Callable[[int], None] = lambda turn: None
         self.deaf = False
         """What is said comes after it was looked for."""
 
@@ -118,6 +119,7 @@ class Selector:
         self.scene.at += timeout_s
         self.turns += 1
         assert self.turns < 10_000, "it does not end"
+        self.meanwhile(self.turns)
         return [
             (SimpleNamespace(data=place), 1)
             for place in list(self.registered.values())
@@ -443,9 +445,17 @@ def test_a_run_ends_when_every_process_was_idle(make: Make) -> None:
     scene.processes[0].dies(0, ended="idle")
     scene.turn(20)
     assert len(scene.processes) == 2, "its place is done"
-    scene.processes[1].dies(0, ended="idle")
+    end = scene.selector.turns + 5
+
+    def be_idle(turn: int) -> None:
+        if turn == end:
+            scene.processes[1].dies(0, ended="idle")
+
+    scene.selector.meanwhile = be_idle
     assert scene.run()
     assert scene.selector.closed
+    assert [process.log[-1] for process in scene.processes] == ["closed"] * 2
+    assert "killed" not in scene.processes[1].log, "it may take its time"
     assert scene.supervisor.restarts == 0
 
 
