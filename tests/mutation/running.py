@@ -221,7 +221,9 @@ class _Once:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         items = {item.nodeid: item for item in session.items}
-        if not _run([(items[test.name], test.seconds) for test in self._tests], self._report):
+        # One that is named after a number that the flaw has changed is not there: that is no failure of it.
+        tests = [(items[test.name], test.seconds) for test in self._tests if test.name in items]
+        if not _run(tests, self._report):
             os._exit(1)
         return True
 

@@ -138,6 +138,7 @@ def test_each_event_has_a_line_where_somebody_reads_it(caplog: pytest.LogCapture
         (CALL, 10_000, CALL_EVENTS),
         (CALL, 100, 100),
     ],
+    ids=["fold", "tx", "tx, few", "call", "call, few"],
 )
 def test_how_many_events_are_polled_at_once(scene: Scene, kind: str, asked: int, polled: int) -> None:
     scene.put_together(kind, limits=inorder.Limits(poll_events=asked, drain_s=3.0))

@@ -315,7 +315,7 @@ def failing(n: int) -> list[str]:
     return [f"{chr(ord('a') + at)}1" for at in range(n)]
 
 
-@pytest.mark.parametrize("n", [MANY_FAILURES - 1, MANY_FAILURES])
+@pytest.mark.parametrize("n", [MANY_FAILURES - 1, MANY_FAILURES], ids=["some", "many"])
 def test_many_failures_are_worth_a_savepoint_each(n: int) -> None:
     scene = Scene(TX)
     names = failing(n + 2)

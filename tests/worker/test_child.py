@@ -300,7 +300,7 @@ def test_a_process_whose_supervisor_died_before_it_spoke_ends(monkeypatch: pytes
         (UsageError("a wrong URL"), News(error="a wrong URL", usage=True)),
         (ValueError("a bug"), News(error="unexpected ValueError: a bug")),
     ],
-    ids=str,
+    ids=["a mistake", "a bug"],
 )
 def test_a_process_says_what_it_dies_of(
     monkeypatch: pytest.MonkeyPatch, error: Exception, news: News, caplog: pytest.LogCaptureFixture
