@@ -46,7 +46,8 @@ class Tests:
             own = [test for test in self._lines if named in test and test not in seeing]
             users = [test for test, seen in self._lines.items() if name in seen]
             # A module without a function is come by while it is imported alone: by any of them.
-            seeing = [*own, *(seeing or users or self._lines)]
+            # Each of them once: pytest cannot run one a second time, which would look as if the flaw had been caught.
+            seeing = list(dict.fromkeys([*own, *(seeing or users or self._lines)]))
         seeing.sort(key=lambda test: self._seconds[test] / (1 + self._caught[test]))
         chosen: list[Timed] = []
         left_s = self._most_s

@@ -84,6 +84,8 @@ def test_what_is_not_so_is_not_said() -> None:
     channel = Channel()
     child._tell(channel, News(tally=3))
     assert channel.getvalue() == b'{"tally":3}\n'
+    nothing_else = News(tally=3, up=False, ended=None, numbers=None, error=None, usage=False)
+    assert channel.news == [nothing_else], "nor is it read"
 
 
 def test_a_supervisor_that_is_dead_is_told_nothing() -> None:
