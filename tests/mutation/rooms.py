@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-SRC = Path(__file__).resolve().parent.parent.parent / "src"
+_TESTS = Path(__file__).resolve().parent.parent
+SRC = _TESTS.parent / "src"
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,13 @@ class Room:
 
 
 _PROOF = tuple(f"tests/proof/test_{name}.py" for name in ("memory_store", "claim", "simulation", "system"))
+_LONG = {"controls", "crashing", "hanging", "scripted_source"}
+"""Tests of the worker that take long for what they see of one flaw, or that see none."""
 _WORKER = tuple(
-    f"tests/worker/test_{name}.py"
-    for name in (
-        "assemble", "batch_runner", "batches", "blame", "calling", "calling_threads", "calls", "child", "commits",
-        "decided", "deciding", "draining", "effects", "job", "keeper", "known", "lane_runner", "lane_work",
-        "lanes_letting_go", "lanes_refused", "loading", "poll_loop", "poll_rounds", "poll_turns", "pool", "process",
-        "pulse", "run", "slots", "supervisor", "turning",
-        "failures", "fences", "forsaken", "gaps", "home", "order", "outages", "pitfalls",
-        "queued", "remembering", "rebalance", "room", "sharing", "stopping", "waking", "zombies",
-    )
-)  # fmt: skip
+    path.relative_to(_TESTS.parent).as_posix()
+    for path in sorted((_TESTS / "worker").glob("test_*.py"))
+    if path.stem.removeprefix("test_") not in _LONG
+)
 
 ROOMS = {
     "core": Room(
