@@ -25,7 +25,7 @@ from inorder.core.planner import Planner
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
 from inorder.core.rows import EntityRow
-from inorder.core.waiting import Wait, Waiting
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import Fenced, Mismatch
 from inorder.observe.nobody import Nobody
 from inorder.ports import Clock
@@ -293,6 +293,27 @@ def test_of_a_queue_each_is_committed_at_once_and_claims_begin_anew(caplog: pyte
         await it.end()
         assert not claims.holds("a"), "nothing was written"
         assert "decided again" not in caplog.text, "that is how workers of a queue share their keys"
+
+    asyncio.run(course())
+
+
+def test_a_claim_that_begins_anew_is_not_taken_for_how_its_key_waits() -> None:
+    """Others are kept from the key for so long; whoever has the claim looks after it at its own time."""
+
+    async def course() -> None:
+        clock, at_once = SimpleNamespace(now=lambda: 0.0), Waiting(Wait.GAP, 2, 0.0, due_at=AT_ONCE)
+        claims = Claims(cast(Keeper, None), 0, cast(Clock, clock), handler_s=30.0)
+        claims.confirm({"a": Waiting(Wait.GAP, 1, 0.0, due_at=1.0)})
+        it = Course(claims)
+        it.commits.waking = lambda: ["a"]
+        unit = it.decide("a", waits=at_once)
+        changes = it.groups.now.changes
+        it.commits.soon()
+        await it.end()
+        written = changes.waits["a"]
+        assert written is not None
+        assert written.due_at > 30.0
+        assert ("through", {"a": at_once}, [unit]) in it.told
 
     asyncio.run(course())
 
