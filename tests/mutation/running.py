@@ -62,7 +62,9 @@ class Planted(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         """Ours, or nobody's."""
         if fullname != self._module:
             return None
-        return importlib.machinery.ModuleSpec(fullname, self, origin=self._path)
+        spec = importlib.machinery.ModuleSpec(fullname, self, origin=self._path)
+        spec.has_location = True  # some look at their own __file__ while they are imported
+        return spec
 
     def get_source(self, fullname: str) -> str:
         """The text with the flaw."""
