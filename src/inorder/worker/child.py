@@ -34,9 +34,10 @@ SPARE_S = 5.0
 SWITCH_S = 0.0005
 """How long a thread of a worker may keep the others from running Python. With Python's own 5 ms, every statement that
 the store's thread runs may cost it as much, while the poll loop decodes what comes next."""
-SELDOM = (20_000, 10, 10)
+SELDOM = (50_000, 10, 10)
 """When to search for garbage: `gc.set_threshold`. Events are freed without that, and Python's own 700 objects are those
-of a few hundred events: a tenth of a fold's time went into searches that found nothing."""
+of a few hundred events: a tenth of a fold's time went into searches that found nothing. This is more than there are of
+two full polls."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
