@@ -174,8 +174,9 @@ def test_a_thread_that_begins_when_the_declaration_has_changed_is_refused(scene:
 @pytest.mark.parametrize("queue", [True, False])
 @pytest.mark.parametrize(("kind", "effect"), [(FOLD, FoldEffect), (TX, TxEffect)])
 def test_batches_have_a_store_of_their_own_each_time_and_share_what_room_there_is(
-    scene: Scene, kind: str, effect: type, queue: bool
+    scene: Scene, kind: str, effect: type, queue: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "inorder.events")
     witness: Any = object()
     parts = scene.put_together(kind, Messages() if queue else Alone(), witness)
     make, clock, _ = scene.given["BatchRunner"]

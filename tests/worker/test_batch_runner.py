@@ -5,11 +5,14 @@ Pure: no thread runs.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from inorder.core.engine import Unit
 from inorder.core.waiting import Wait, Waiting
 from inorder.worker import runner as running
 from tests.worker.played import HERE, THERE
@@ -65,6 +68,19 @@ def test_units_are_settled_when_the_batch_is_written_and_not_before(scene: Scene
     assert scene.runner.settled() == []
     assert not scene.runner.busy()
     assert scene.batches.effect.now_at is None, "nothing is there that could hang"
+
+
+def test_what_is_settled_while_it_is_taken_over_is_taken_over_the_next_time(scene: Scene) -> None:
+    first, second = job("a").units[0], job("b", THERE).units[0]
+
+    class Racing(deque[Unit]):
+        def __iter__(self) -> Iterator[Unit]:
+            yield from list(super().__iter__())
+            if second not in list(super().__iter__()):
+                self.append(second)  # by the thread
+
+    scene.runner._settled = Racing([first])
+    assert [scene.runner.settled(), scene.runner.settled()] == [[first], [second]]
 
 
 def test_what_the_store_refuses_is_told_once_with_the_fence_it_refused(scene: Scene) -> None:

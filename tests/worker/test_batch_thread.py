@@ -262,6 +262,11 @@ def test_a_thread_that_does_not_end_in_time_is_abandoned(
     scene.batches.effect.finisher = None
     assert not scene.runner.stop(9.0)
     assert scene.made[0][0].told == ["abandoned"], "what it writes later is not to take effect"
+    scene.batches.ends = [Left()]
+    scene.runner._stopping = False
+    scene.submit("a")
+    scene.thread.target(*scene.thread.args)
+    assert scene.runner.settled() == [], "that it ends so is no failure"
     assert (thrown, len(scene.made)) == ([(Left, scene.thread)], 1)
 
 

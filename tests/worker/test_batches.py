@@ -12,7 +12,7 @@ import pytest
 from inorder.core.event import Partition
 from inorder.core.order import Outcome
 from inorder.core.waiting import Wait
-from inorder.errors import Unreachable
+from inorder.errors import HandlerTimeout, Unreachable
 from inorder.worker.batch import MANY_FAILURES
 from inorder.worker.effects import Manner
 from tests.worker.batching import FENCES, Scene, Transaction, job
@@ -174,6 +174,19 @@ def test_what_is_due_may_fail_again_and_has_a_transaction_of_its_own() -> None:
     assert scene.calls == ["a1", "b1"], "what waited goes first"
     assert [line for line in scene.since() if line.startswith("write")] == ["write a", "write b"]
     assert scene.store.fences[-2:] == [{HERE: 7}, {HERE: 7}]
+
+
+def test_an_event_that_hung_is_not_tried_again_because_something_else_was_due() -> None:
+    scene = Scene(TX)
+    scene.fails["a1"] = ValueError("no")
+    scene.run(job("a1"))
+    scene.clock.at += 200
+    scene.calls.clear()
+    scene.fails.clear()
+    scene.effect.barred["b", 1] = HandlerTimeout("ran for too long")
+    scene.run(job("b1"), due=["a"])
+    assert (scene.calls, scene.store.effects) == (["a1"], ["a1"])
+    assert scene.waiting("b") is not None
 
 
 def test_what_is_due_of_a_fold_goes_with_the_rest() -> None:

@@ -111,6 +111,15 @@ def test_the_fence_that_was_refused_is_that_of_the_events_whatever_is_ours_now()
     assert scene.states() == {}
 
 
+@pytest.mark.parametrize("kind", [FOLD, TX])
+def test_a_key_waits_for_nothing_where_that_was_not_written(kind: str) -> None:
+    scene = Scene(kind)
+    scene.fails["a1"] = ValueError("no")
+    scene.store.tables.fences[HERE] = 9
+    assert scene.run(job("a1")) == {HERE: 7}
+    assert scene.batches.timers.all() == {}
+
+
 def test_a_key_that_waits_is_woken_under_the_fence_of_its_home_or_not_at_all() -> None:
     scene = Scene()
     scene.fails["a1"] = ValueError("no")

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import inorder
 from inorder.errors import UsageError
 from inorder.observe import log as logs
 from inorder.observe import observers
@@ -149,7 +150,7 @@ class Scene:
         self.meanwhile: Callable[[], None] = lambda: None
         self.watching: Any = None
         self.daemons: list[bool] = []
-        consumer = declare(FOLD, nothing, lambda entry: None)
+        consumer = declare(FOLD, nothing, lambda entry: None, limits=inorder.Limits(drain_s=7.0))
 
         def load(target: str) -> Any:
             self.log.append(("load", target))
@@ -201,7 +202,7 @@ def test_a_child_says_where_it_counts_that_it_polls_and_that_it_ends(scene: Scen
     assert scene.work() is result
     assert scene.channel.news == [News(tally=8), News(up=True), News(ended="idle")]
     assert scene.log[:2] == [("log", "debug", "3"), ("load", "bank:balance")]
-    assert ("watch", scene.stop, 20.0) in scene.log, "with the limit that its handlers have"
+    assert ("watch", scene.stop, 7.0) in scene.log, "with the limit that its handlers have"
     assert ("observed", SETTINGS, False, False) in scene.log
     assert scene.log[-4:] == [("made", SETTINGS, NOBODY), "dedicated", "run", "observed no more"]
 
@@ -243,7 +244,7 @@ class Process:
         self.work: Callable[[Order, Any, Stop], bool] = lambda order, channel, stop: True
         self.orders: list[Order] = []
         played = SimpleNamespace(
-            dup=lambda of: of + 100,
+            dup=self._copy,
             dup2=lambda of, to: self.copies.append((of, to)),
             fdopen=self._open,
         )
@@ -257,6 +258,10 @@ class Process:
         )
         monkeypatch.setattr(child, "sys", SimpleNamespace(stdin=SimpleNamespace(buffer=io.BytesIO(line))))
         monkeypatch.setattr(child, "_work", self._work)
+
+    def _copy(self, of: int) -> int:
+        assert self.copies == [], "it is standard error by then"
+        return of + 100
 
     def _open(self, number: int, mode: str, buffering: int) -> Channel:
         assert (number, mode, buffering) == (101, "wb", 0), "news go where standard output went, at once"

@@ -67,6 +67,16 @@ def test_a_partition_that_is_refused_has_its_group_joined_anew_once() -> None:
     assert scene.rejoined == 1, "the group was told, and will say who has it"
 
 
+def test_a_group_is_joined_anew_once_for_all_partitions_that_are_refused() -> None:
+    scene = Scene()
+    scene.runner.refused = scene.owned
+    scene.loop._collect()
+    scene.clock.at += FENCED_FOR_S + 0.1
+    for _ in range(REJOINS + 1):
+        scene.loop._check_ownership()
+    assert scene.rejoined == 1
+
+
 def test_a_group_is_joined_anew_so_often_and_then_two_groups_are_suspected() -> None:
     scene = Scene()
     for _ in range(REJOINS):

@@ -41,6 +41,8 @@ def test_a_worker_that_was_idle_for_long_enough_ends() -> None:
     scene.clock.at += 5.0
     assert scene.loop._idle(5.0)
     assert not scene.loop._idle(5.0), "asked a moment ago"
+    scene.clock.at += END_CHECK_S
+    assert scene.loop._idle(0.0), "it may be told to end at the end of the stream"
 
 
 @pytest.mark.parametrize("why", ["busy", "no room", "more to come", "something came"])
