@@ -37,6 +37,8 @@ from tests.worker.consumers import Entry
 
 HERE, THERE = Partition("topic", 0), Partition("topic", 1)
 BEGAN = 1_000.0
+MOST_TURNS = 50_000
+"""Of a loop, in one test."""
 SOON = inorder.Retry(attempts=3, delay_s=1.0, factor=1)
 """What fails is tried again after a second and up to a quarter more."""
 
@@ -46,12 +48,15 @@ class Timeless(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self.now = BEGAN
+        self.turns = 0
         loop = self
 
         class Skipping(selectors.SelectSelector):
             def select(self, timeout: float | None = None) -> Any:
                 assert timeout is not None, "nothing would ever happen"
                 loop.now += timeout
+                loop.turns += 1
+                assert loop.turns < MOST_TURNS, "this never comes to an end"
                 return super().select(0)
 
         super().__init__(Skipping())

@@ -300,6 +300,40 @@ async def test_what_an_entity_is_read_for_counts_as_work() -> None:
     assert (it.called, it.busy()) == (["a1"], False)
 
 
+@played
+async def test_a_claim_is_renewed_with_each_event_of_its_key_that_is_written() -> None:
+    it = Scene(queue=True, limits=inorder.Limits(handler_s=30.0))
+    it.fails["a1"] = [ValueError("no")]
+    for name in ("a1", "a2", "a3"):
+        it.give(name, lease=Held())
+        await it.rest(0.2)
+    it.stop_at("a1", "a2")
+    it.desk.written.clear()
+    for name in ("a1", "a2"):
+        await it.rest(10.0)
+        it.let(name)
+    await it.rest()
+    assert it.called == ["a1", "a1", "a2", "a3"]
+    written = [keys for keys, _ in it.desk.written if keys]
+    assert written == [["a"]] * 4, "one claim, and the three events"
+
+
+@played
+async def test_a_held_event_that_can_no_longer_be_read_fails_without_being_tried() -> None:
+    it = Scene(retry=inorder.Retry(attempts=1))
+    it.give("a2")
+    await it.rest()
+    row = it.store.tables.held["a"][2]
+    garbled = msgspec.structs.replace(row, record=msgspec.structs.replace(row.record, value=b"{"))
+    it.store.tables.held["a"] = {2: garbled}
+    it.give("a1")
+    await it.rest()
+    assert it.called == ["a1"]
+    [letter] = it.store.letters()
+    assert (letter.letter.key, letter.letter.version) == ("a", 2)
+    assert letter.letter.detail.startswith("Poison: value: "), "it says why"
+
+
 # What a handler is told.
 
 

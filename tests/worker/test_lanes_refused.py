@@ -115,6 +115,7 @@ async def test_what_came_back_from_the_store_is_read_anew_after_a_refusal() -> N
     await it.rest()
     assert it.called == ["b1", "a1", "a2", "a3", "a3"]
     assert (it.applied(), it.flows("a"), it.busy()) == ({"a": 3, "b": 1}, True, False)
+    assert it.outcomes() == {"received": 4, "applied": 4, "early": 2, "released": 2}, "each once"
 
 
 @played
@@ -292,3 +293,4 @@ async def test_what_cannot_be_read_and_came_under_an_old_fence_makes_no_letter()
     it.work.try_again()
     await it.rest()
     assert (list(it.store.letters()), it.settled) == ([], [])
+    assert it.desk.written == [], "nor is it tried"
