@@ -701,7 +701,7 @@ def a_worker_that_stops_in_the_middle_of_a_run_deletes_what_is_done(scene: Scene
     assert inside.wait(PATIENCE_S)
     working.ask_to_stop()
     runner: Any = working.parts.loop._runner
-    until("it starts nothing more", lambda: runner._work._stopping)
+    until("it starts nothing more", lambda: runner._work._deciding.stopping)
     go_on.set()
     assert working.wait(PATIENCE_S)
     assert bench.effects() == {"k": [1, 2]}
