@@ -312,7 +312,7 @@ def test_a_process_whose_supervisor_died_before_it_spoke_ends(monkeypatch: pytes
 def test_a_process_says_what_it_dies_of(
     monkeypatch: pytest.MonkeyPatch, error: Exception, news: News, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "inorder.worker")
     process = Process(monkeypatch, LINE)
 
     def fail(order: Order, channel: Any, stop: Stop) -> bool:
