@@ -198,7 +198,11 @@ def test_a_worker_that_has_not_heard_of_the_store_asks_whether_its_partitions_ar
         it.known.fences = {HERE: 7, THERE: 8}
         late = now + committing.CONFIRM_EVERY_S + 0.1
         assert not it.commits.confirmed(late)
-        assert not it.commits.confirmed(late)
+        it.desk.answer.clear()
+        it.commits._confirmed_at = now - committing.CONFIRM_EVERY_S - 0.1
+        await turns()
+        assert not it.commits.confirmed(now), "not before it has answered"
+        it.desk.answer.set()
         await it.end()
         assert (it.desk.writes, it.told) == ([([], {HERE: 7, THERE: 8})], ["go"]), "asked once"
         assert it.commits._confirmed_at >= now

@@ -377,6 +377,16 @@ def test_a_key_that_is_rung_for_again_before_it_is_looked_at_is_woken_once() -> 
     assert (scene.queued, dict(scene.waking._draining)) == ([("a", 2)], {"a": 1})
 
 
+def test_what_is_found_for_an_old_ring_is_not_kept() -> None:
+    scene = Scene()
+    scene.put(held("a", 2))
+    scene.waking.at_once(["a"])
+    scene.alarm.ring()
+    scene.known.begin_anew()
+    scene.work()
+    assert (scene.queued, scene.known.pinned) == ([], {})
+
+
 @pytest.mark.parametrize("what", ["epoch", "home"])
 def test_what_was_read_of_a_key_that_went_meanwhile_is_left(what: str) -> None:
     scene = Scene()
