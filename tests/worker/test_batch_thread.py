@@ -45,7 +45,7 @@ def scene(monkeypatch: pytest.MonkeyPatch, thrown: list[Any]) -> Scene:
 def test_during_an_outage_a_batch_is_tried_again_until_it_is_through(
     scene: Scene, error: Exception, cause: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, "inorder.worker")
     scene.runner.own(FENCES, {"k": RETRY})
     scene.submit("a")
     scene.batches.ends = [error] * 8

@@ -68,7 +68,7 @@ def test_a_worker_of_a_queue_that_met_another_reads_all_anew_for_a_while(queue: 
 def test_on_a_queue_others_change_entities_all_the_time(
     queue: bool, level: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "inorder.worker")
     scene = Scene(queue=queue)
     scene.store.refusals = [Mismatch(["a"])]
     scene.run(job("a1"))

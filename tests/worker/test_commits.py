@@ -160,7 +160,7 @@ def test_there_is_one_at_a_time_and_what_it_decided_is_settled_when_it_is_throug
 
 
 def test_what_was_changed_by_others_is_decided_again_and_settles_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "inorder.worker")
 
     async def course() -> None:
         it = Course()
@@ -276,7 +276,7 @@ def test_the_next_one_waits_for_more_that_is_about_to_be_decided(monkeypatch: py
 
 
 def test_of_a_queue_each_is_committed_at_once_and_claims_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "inorder.worker")
 
     async def course() -> None:
         clock = SimpleNamespace(now=lambda: 0.0)

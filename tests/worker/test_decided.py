@@ -61,7 +61,7 @@ async def test_without_parking_a_key_goes_on_past_what_was_given_up_on() -> None
 
 @played
 async def test_an_outage_pauses_all_lanes_and_blames_no_event(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "inorder.worker")
     it = Scene()
     it.fails["a1"] = [inorder.Unavailable("away")]
     it.give("a1")

@@ -441,7 +441,7 @@ def test_at_the_end_who_has_finished_is_not_left_behind(stage: Stage, monkeypatc
 
 
 def test_at_the_end_what_only_takes_long_is_left_alone(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "inorder.worker")
     blocked = Blocked(stage, job(0).events[0])
     stage.work.stuck = None
     threading.Timer(0.02, blocked.over.set).start()

@@ -312,7 +312,7 @@ async def test_whoever_looks_from_outside_sees_whose_handler_has_the_loop() -> N
 
 @played
 async def test_what_goes_wrong_within_is_told_and_not_taken_for_an_outcome(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.ERROR)
+    caplog.set_level(logging.ERROR, "inorder.worker")
     it = Scene()
     error = RuntimeError("broken")
 

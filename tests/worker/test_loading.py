@@ -35,6 +35,8 @@ plain = len
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory, and no module of another test."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bank"]:
+        monkeypatch.delitem(sys.modules, name)
     known, path = set(sys.modules), list(sys.path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path

@@ -72,7 +72,7 @@ def test_the_rows_of_counts_of_all_processes_are_known_each_once(make: Make) -> 
 
 
 def test_what_is_told_once_a_worker_polls(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "inorder.worker")
     scene = make(2)
     scene.turn()
     scene.last.says(error=None)
