@@ -133,7 +133,7 @@ class Event:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Event) and self._all() == other._all()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # its payload may change
 
     def __repr__(self) -> str:
         return f"Event(key={self.key!r}, version={self.version}, id={self.id!r})"

@@ -59,10 +59,6 @@ class Known:
                 self._cache.keep(entity)
         return found
 
-    def all(self) -> list[str]:
-        """The keys of all entities in the cache."""
-        return [entity.key for entity in self._cache.all()]
-
     def changed(self, due: Iterable[str], now: float) -> list[str]:
         """See `Cache.changed`."""
         return self._cache.changed(due, now)
@@ -70,6 +66,10 @@ class Known:
     def drop(self, keys: Iterable[str]) -> None:
         """These may have been changed by somebody else: to be read anew, but where they are in use."""
         self._cache.drop(keys)
+
+    def forget(self) -> None:
+        """The same of all of them."""
+        self._cache.clear()
 
     def begin_anew(self) -> None:
         """All that was known is old."""

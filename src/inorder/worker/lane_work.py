@@ -108,7 +108,7 @@ class LaneWork:
         if came:
             # What comes to us may have been somebody else's since we had it: a handler called on what we knew then
             # would repeat what they did. Where we are at work the commit will tell.
-            self._known.drop(self._known.all())
+            self._known.forget()
         self._waking.note(due)
 
     def take_in(self, jobs: list[Job]) -> None:
