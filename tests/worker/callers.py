@@ -16,7 +16,7 @@ from inorder.declaration import declaration_of
 from inorder.worker import calls as calling
 from inorder.worker.calls import Calls, Run
 from tests.worker.consumers import Entry
-from tests.worker.lanes import HERE
+from tests.worker.played import HERE
 
 NAMED: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name": "stream"}
 

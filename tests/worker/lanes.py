@@ -34,8 +34,8 @@ from inorder.worker.job import Job
 from inorder.worker.keeper import Keeper
 from inorder.worker.lane_work import LaneWork
 from tests.worker.consumers import Entry
+from tests.worker.played import HERE, THERE
 
-HERE, THERE = Partition("topic", 0), Partition("topic", 1)
 BEGAN = 1_000.0
 MOST_TURNS = 50_000
 """Of a loop, in one test."""
@@ -327,3 +327,27 @@ class Scene:
     def busy(self) -> bool:
         """Whether the worker says that there is something to do."""
         return self.work.busy
+
+
+async def paused() -> Scene:
+    """One lane at a time: `a1` is written, `b1` waits for a commit, and `c1` for what its handler needs."""
+    it = Scene(at_once=1)
+    it.stop_at("b1")
+    it.fails["c1"] = [inorder.Unavailable("away")]
+    it.give("a1 b1 c1")
+    await it.turns()
+    it.let("b1")
+    await it.turns()
+    return it
+
+
+async def refused_beside_a_call() -> Scene:
+    """The handler of `a2` runs while the commit of `b2` is refused, and b is decided again."""
+    it = Scene()
+    it.give("a1 b1")
+    await it.rest()
+    it.meddle("b")
+    it.stop_at("a2")
+    it.give("a2 b2")
+    await it.rest()
+    return it

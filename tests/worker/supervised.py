@@ -11,6 +11,7 @@ import pytest
 
 from inorder.observe.meter import Number, Snapshot
 from inorder.observe.metrics import TABLE, Kind
+from inorder.worker import supervisor as supervising
 from inorder.worker.child import Order
 from inorder.worker.settings import Settings
 from inorder.worker.supervisor import (
@@ -140,6 +141,13 @@ class Scene:
         for _ in range(times):
             self.supervisor._turn()
 
+    def begin(self) -> None:
+        """All processes start, and work."""
+        self.turn()
+        for process in self.processes:
+            process.works()
+        self.turn()
+
     def wait(self, seconds: float) -> int:
         """Turns for so long. Returns how many processes have been started."""
         end = self.at + seconds
@@ -154,3 +162,18 @@ class Scene:
     def run(self) -> bool:
         """To its end."""
         return self.supervisor.run()
+
+
+Make = Callable[..., Scene]
+
+
+def scenes(monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes scenes whose processes and time are played."""
+
+    def made(*given: Any) -> Scene:
+        scene = Scene(*given)
+        monkeypatch.setattr(supervising, "Process", scene.start)
+        monkeypatch.setattr(supervising, "time", SimpleNamespace(monotonic=lambda: scene.at))
+        return scene
+
+    return made

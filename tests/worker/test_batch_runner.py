@@ -7,30 +7,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from inorder.core.engine import Unit
 from inorder.core.waiting import Wait, Waiting
-from inorder.worker import runner as running
 from tests.worker.played import HERE, THERE
-from tests.worker.threaded import FENCES, RETRY, Condition, Scene, Thread, job, no_room
+from tests.worker.threaded import FENCES, RETRY, Scene, job, no_room, played
 
 
 @pytest.fixture
-def thrown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was thrown into which thread."""
-    found: list[Any] = []
-    monkeypatch.setattr(running, "throw", lambda error, thread: found.append((error, thread)))
-    return found
-
-
-@pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch, thrown: list[Any]) -> Scene:
-    monkeypatch.setattr(running, "threading", SimpleNamespace(Thread=Thread, Condition=Condition))
-    return Scene()
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return played(monkeypatch)
 
 
 # What is queued, and settled.

@@ -19,21 +19,12 @@ from inorder.worker import runner as running
 from inorder.worker.pool import Left
 from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from tests.worker.played import HERE
-from tests.worker.threaded import FENCES, RETRY, Condition, Scene, Thread, job, no_room
+from tests.worker.threaded import FENCES, RETRY, Scene, Thread, job, no_room, played
 
 
 @pytest.fixture
-def thrown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What was thrown into which thread."""
-    found: list[Any] = []
-    monkeypatch.setattr(running, "throw", lambda error, thread: found.append((error, thread)))
-    return found
-
-
-@pytest.fixture
-def scene(monkeypatch: pytest.MonkeyPatch, thrown: list[Any]) -> Scene:
-    monkeypatch.setattr(running, "threading", SimpleNamespace(Thread=Thread, Condition=Condition))
-    return Scene()
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return played(monkeypatch)
 
 
 # Outages.
@@ -137,7 +128,7 @@ def test_a_handler_is_given_up_on_when_one_event_takes_longer_than_its_limit(
 
 
 def test_another_thread_takes_over_from_one_that_hangs(
-    scene: Scene, thrown: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     watched = Watched(scene, monkeypatch)
     (store, batches), old = scene.made[0], scene.thread
@@ -155,7 +146,7 @@ def test_another_thread_takes_over_from_one_that_hangs(
     assert not scene.next(batches), "whatever it has come to, it is too late"
     assert (scene.runner.settled(), scene.runner.lost()) == ([], {})
     assert store.told == ["abandoned"], "what it wrote is undone"
-    assert thrown == [(Left, old)]
+    assert scene.thrown == [(Left, old)]
     assert batches.effect.finisher.woken == 1, "an async handler hears of it too"
     assert scene.condition.told == 1, "whoever waits for the batch need not wait for it"
     assert "key a version 3: the handler hangs past 10 s" in caplog.text
@@ -234,7 +225,7 @@ def test_an_abandoned_thread_that_comes_back_takes_nothing_more(scene: Scene, mo
 # The end.
 
 
-def test_a_stop_lets_what_runs_end_and_starts_nothing_more(scene: Scene, thrown: list[Any]) -> None:
+def test_a_stop_lets_what_runs_end_and_starts_nothing_more(scene: Scene) -> None:
     scene.submit("a")
     scene.submit("bcde")
     scene.batches.meanwhile = lambda: seen.append(scene.runner.stop(9.0))
@@ -245,7 +236,7 @@ def test_a_stop_lets_what_runs_end_and_starts_nothing_more(scene: Scene, thrown:
     assert not scene.next()
     assert (scene.runs, len(scene.runner.settled())) == ([["a"]], 1)
     assert scene.condition.told == 2, "the thread may have been waiting for something to do"
-    assert (thrown, scene.made[0][0].told) == ([], [])
+    assert (scene.thrown, scene.made[0][0].told) == ([], [])
 
 
 def test_a_thread_that_waits_for_something_to_do_ends_when_it_is_stopped(scene: Scene) -> None:
@@ -255,9 +246,7 @@ def test_a_thread_that_waits_for_something_to_do_ends_when_it_is_stopped(scene: 
     assert scene.batches.runs == []
 
 
-def test_a_thread_that_does_not_end_in_time_is_abandoned(
-    scene: Scene, thrown: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_that_does_not_end_in_time_is_abandoned(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Thread, "ends", False)
     scene.batches.effect.finisher = None
     assert not scene.runner.stop(9.0)
@@ -267,7 +256,7 @@ def test_a_thread_that_does_not_end_in_time_is_abandoned(
     scene.submit("a")
     scene.thread.target(*scene.thread.args)
     assert scene.runner.settled() == [], "that it ends so is no failure"
-    assert (thrown, len(scene.made)) == ([(Left, scene.thread)], 1)
+    assert (scene.thrown, len(scene.made)) == ([(Left, scene.thread)], 1)
 
 
 def test_whoever_waits_does_so_until_something_is_settled(scene: Scene) -> None:

@@ -14,7 +14,8 @@ from inorder.worker.calls import QUICK_CALLS
 from inorder.worker.pool import Left
 from tests.worker.callers import NAMED, Caller, Doors, Pool, run, sync, turns
 from tests.worker.consumers import Entry
-from tests.worker.lanes import HERE, THERE, played
+from tests.worker.lanes import played
+from tests.worker.played import HERE, THERE
 
 # Slots.
 

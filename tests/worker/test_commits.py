@@ -35,8 +35,7 @@ from inorder.worker.commits import Commits
 from inorder.worker.group import Group, Groups
 from inorder.worker.keeper import Keeper
 from inorder.worker.known import Known
-
-HERE, THERE = Partition("topic", 0), Partition("topic", 1)
+from tests.worker.played import HERE, THERE
 
 
 class Desk:

@@ -15,7 +15,8 @@ import inorder
 from inorder.core.event import Partition
 from inorder.core.waiting import Wait
 from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from tests.worker.lanes import HERE, THERE, Scene, Seen, played
+from tests.worker.lanes import Scene, Seen, played, refused_beside_a_call
+from tests.worker.played import HERE, THERE
 
 # What a call that failed means.
 
@@ -202,13 +203,7 @@ async def test_what_cannot_be_read_becomes_a_letter_or_waits_for_room() -> None:
 
 @played
 async def test_a_call_that_ends_after_a_refusal_is_decided_again_and_not_counted() -> None:
-    it = Scene()
-    it.give("a1 b1")
-    await it.rest()
-    it.meddle("b")
-    it.stop_at("a2")
-    it.give("a2 b2")
-    await it.rest()
+    it = await refused_beside_a_call()
     assert it.applied() == {"a": 1, "b": 2}, "b was read anew"
     it.meddle("a", version=2)
     it.let("a2")
@@ -266,13 +261,7 @@ async def test_an_entity_that_a_long_lane_comes_to_is_committed_while_others_run
 
 @played
 async def test_what_turns_out_to_be_done_by_others_is_settled_though_nothing_else_happens() -> None:
-    it = Scene()
-    it.give("a1 b1")
-    await it.rest()
-    it.meddle("b")
-    it.stop_at("a2")
-    it.give("a2 b2")
-    await it.rest()
+    it = await refused_beside_a_call()
     it.meddle("a", version=2)
     it.give("a2")
     await it.rest()

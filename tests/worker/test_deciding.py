@@ -11,7 +11,8 @@ import pytest
 import inorder
 from inorder.core.waiting import AT_ONCE, Wait
 from inorder.worker.commits import CONFIRM_EVERY_S
-from tests.worker.lanes import HERE, THERE, Held, Scene, Seen, played
+from tests.worker.lanes import Held, Scene, Seen, played
+from tests.worker.played import HERE, THERE
 
 # In order.
 

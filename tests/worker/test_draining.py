@@ -36,8 +36,8 @@ from inorder.worker.group import Groups
 from inorder.worker.keeper import Keeper
 from inorder.worker.known import Known
 from inorder.worker.waking import Waking
+from tests.worker.played import HERE, THERE
 
-HERE, THERE = Partition("topic", 0), Partition("topic", 1)
 NOW = 1_000.0
 
 

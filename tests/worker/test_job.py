@@ -10,8 +10,8 @@ from inorder.core.event import Event, Malformed, Partition, Record, Slice
 from inorder.core.planner import NoRoom
 from inorder.worker.job import Job
 from inorder.worker.standstill import Standstill
+from tests.worker.played import HERE, THERE
 
-HERE, THERE = Partition("topic", 0), Partition("topic", 1)
 FENCES = {HERE: 7, THERE: 8}
 
 

@@ -22,8 +22,8 @@ from inorder.worker.job import Job
 from inorder.worker.lane_runner import LaneRunner
 from inorder.worker.lane_work import LaneWork
 from inorder.worker.pool import Left
+from tests.worker.played import HERE, THERE
 
-HERE, THERE = Partition("topic", 0), Partition("topic", 1)
 RETRY = Waiting(Wait.RETRY, 1, 0.0, 5.0)
 
 

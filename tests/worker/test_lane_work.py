@@ -13,7 +13,8 @@ import inorder
 from inorder.core.waiting import Wait
 from inorder.errors import HandlerTimeout
 from inorder.worker import commits as committing
-from tests.worker.lanes import HERE, THERE, Scene, played
+from tests.worker.lanes import Scene, paused, played
+from tests.worker.played import HERE, THERE
 
 # Taking in.
 
@@ -185,13 +186,7 @@ async def test_while_more_runs_or_is_queued_commits_keep_their_distance() -> Non
 
 @played
 async def test_what_is_queued_for_a_pause_to_end_keeps_commits_apart_too() -> None:
-    it = Scene(at_once=1)
-    it.stop_at("b1")
-    it.fails["c1"] = [inorder.Unavailable("away")]
-    it.give("a1 b1 c1")
-    await it.turns()
-    it.let("b1")
-    await it.turns()
+    it = await paused()
     assert (it.called, it.work._calls.running, it.lanes.queued) == (["a1", "b1", "c1"], 0, 1)
     assert len(it.desk.written) == 1
     await it.rest(committing.COMMIT_EVERY_S)

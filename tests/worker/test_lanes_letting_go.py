@@ -9,7 +9,8 @@ import asyncio
 
 import inorder
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
-from tests.worker.lanes import HERE, THERE, Scene, played
+from tests.worker.lanes import Scene, paused, played
+from tests.worker.played import HERE, THERE
 
 # Letting go.
 
@@ -237,13 +238,7 @@ async def test_a_worker_does_not_end_before_its_last_commit_is_through() -> None
 
 @played
 async def test_a_worker_does_not_end_before_its_last_commit_has_begun() -> None:
-    it = Scene(at_once=1)
-    it.stop_at("b1")
-    it.fails["c1"] = [inorder.Unavailable("away")]
-    it.give("a1 b1 c1")
-    await it.turns()
-    it.let("b1")
-    await it.turns()
+    it = await paused()
     ended: list[int] = []
     it.work.finish(lambda: ended.append(len(it.store.tables.entities)))
     assert (ended, len(it.desk.written)) == ([], 1)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inorder
 from inorder.worker.batch import SHARED_S
-from tests.worker.lanes import HERE, THERE, Held, Scene, played
+from tests.worker.lanes import Held, Scene, played
+from tests.worker.played import HERE, THERE
 
 # A refused commit.
 

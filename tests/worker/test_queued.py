@@ -14,8 +14,8 @@ from inorder.observe.nobody import NOBODY
 from inorder.worker.job import Job
 from inorder.worker.runner import BatchRunner
 from inorder.worker.timers import Timers
+from tests.worker.played import HERE, THERE
 
-HERE, THERE = Partition("topic", 0), Partition("topic", 1)
 LONG_S = 60.0
 
 

@@ -23,8 +23,7 @@ from inorder.worker.cache import Cache
 from inorder.worker.claims import SPARE_S, Claims
 from inorder.worker.group import Groups
 from inorder.worker.timers import Timers
-
-HERE, THERE = Partition("topic", 0), Partition("topic", 1)
+from tests.worker.played import HERE, THERE
 
 
 def entity(key: str, state: bytes = b"", held: int = 0, due_at: float = NEVER) -> Entity:

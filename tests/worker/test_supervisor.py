@@ -6,34 +6,22 @@ Pure: the processes and the clock are played.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from inorder.worker import supervisor as supervising
 from inorder.worker.supervisor import (
     FIRST_BACKOFF_S,
     LONGEST_BACKOFF_S,
     STEADY_S,
     TICK_S,
 )
-from tests.worker.supervised import COUNTER, Scene
+from tests.worker.supervised import COUNTER, Make, scenes
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scene]:
-    def made(*given: Any) -> Scene:
-        scene = Scene(*given)
-        monkeypatch.setattr(supervising, "Process", scene.start)
-        monkeypatch.setattr(supervising, "time", SimpleNamespace(monotonic=lambda: scene.at))
-        return scene
-
-    return made
-
-
-Make = Callable[..., Scene]
+def make(monkeypatch: pytest.MonkeyPatch) -> Make:
+    return scenes(monkeypatch)
 
 
 # Starting.
@@ -57,10 +45,8 @@ def test_each_place_has_a_process_that_knows_its_name(make: Make) -> None:
 
 def test_the_rows_of_counts_of_all_processes_are_known_each_once(make: Make) -> None:
     scene = make(2)
-    scene.turn()
-    for process in scene.processes:
-        process.works()
-    scene.turn(3)
+    scene.begin()
+    scene.turn(2)
     scene.processes[0].says(error="later")
     scene.turn()
     assert scene.supervisor.tallies == [1_000, 1_001]
@@ -93,10 +79,7 @@ def test_what_is_told_once_a_worker_polls(make: Make, caplog: pytest.LogCaptureF
 
 def test_another_takes_the_place_of_one_that_dies(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     scene = make(2)
-    scene.turn()
-    for process in scene.processes:
-        process.works()
-    scene.turn()
+    scene.begin()
     scene.processes[1].dies(-9)
     scene.turn()
     assert "worker 2 has ended: killed by SIGKILL; another takes its place in 0.2 s" in caplog.text

@@ -5,35 +5,21 @@ Pure: the processes and the clock are played.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
 from inorder.errors import InorderError, UsageError
-from inorder.worker import supervisor as supervising
 from inorder.worker.child import SPARE_S
 from inorder.worker.supervisor import (
     FALSE_STARTS,
     LONGEST_BACKOFF_S,
     TICK_S,
 )
-from tests.worker.supervised import DRAIN_S, Scene
+from tests.worker.supervised import DRAIN_S, Make, scenes
 
 
 @pytest.fixture
-def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scene]:
-    def made(*given: Any) -> Scene:
-        scene = Scene(*given)
-        monkeypatch.setattr(supervising, "Process", scene.start)
-        monkeypatch.setattr(supervising, "time", SimpleNamespace(monotonic=lambda: scene.at))
-        return scene
-
-    return made
-
-
-Make = Callable[..., Scene]
+def make(monkeypatch: pytest.MonkeyPatch) -> Make:
+    return scenes(monkeypatch)
 
 
 # What trying again does not mend.
@@ -121,10 +107,7 @@ def test_false_starts_count_in_a_row(make: Make) -> None:
 
 def test_a_run_ends_when_every_process_was_idle(make: Make) -> None:
     scene = make(2, 1.0)
-    scene.turn()
-    for process in scene.processes:
-        process.works()
-    scene.turn()
+    scene.begin()
     scene.processes[0].dies(0, ended="idle")
     scene.turn(20)
     assert len(scene.processes) == 2, "its place is done"
@@ -153,10 +136,7 @@ def test_a_process_that_left_something_running_makes_the_run_unclean(make: Make)
 
 def test_a_stop_lets_every_process_finish(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     scene = make(2)
-    scene.turn()
-    for process in scene.processes:
-        process.works()
-    scene.turn()
+    scene.begin()
     scene.supervisor.stop()
     scene.wait(DRAIN_S)
     assert [process.log.count("terminated") for process in scene.processes] == [1, 1]
@@ -169,10 +149,7 @@ def test_a_stop_lets_every_process_finish(make: Make, caplog: pytest.LogCaptureF
 
 def test_a_process_that_does_not_end_in_time_is_killed(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     scene = make(2)
-    scene.turn()
-    for process in scene.processes:
-        process.works()
-    scene.turn()
+    scene.begin()
     scene.supervisor.stop()
     scene.turn()
     scene.processes[0].dies(0, ended="stopped")
@@ -211,10 +188,7 @@ def test_one_that_dies_of_the_signal_had_begun_something_or_had_not(make: Make, 
 
 def test_nobody_takes_a_place_while_the_run_ends(make: Make) -> None:
     scene = make(2)
-    scene.turn()
-    for process in scene.processes:
-        process.works()
-    scene.turn()
+    scene.begin()
     scene.processes[0].dies(1)
     scene.turn()
     scene.supervisor.stop()

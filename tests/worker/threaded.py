@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Partition, Record, Slice
 from inorder.core.planner import NoRoom
 from inorder.core.waiting import Wait, Waiting
+from inorder.worker import runner as running
 from inorder.worker.job import Job
 from inorder.worker.runner import BatchRunner
 from inorder.worker.timers import Timers
@@ -123,6 +126,8 @@ class Scene:
         self.runner = BatchRunner(self.make, self.clock, MERGE)
         self.runner.own(FENCES)
         self.condition.told = 0
+        self.thrown: list[Any] = []
+        """What was thrown into which thread."""
 
     def make(self) -> Any:
         self.made.append((Store(), Batches()))
@@ -161,6 +166,14 @@ class Scene:
         assert self.next()
         self.batches.meanwhile = lambda: None
         return made
+
+
+def played(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A scene in which no thread runs, and what is thrown into one is noted."""
+    monkeypatch.setattr(running, "threading", SimpleNamespace(Thread=Thread, Condition=Condition))
+    scene = Scene()
+    monkeypatch.setattr(running, "throw", lambda error, thread: scene.thrown.append((error, thread)))
+    return scene
 
 
 def job(keys: str, partition: Partition = HERE) -> Job:
