@@ -50,7 +50,7 @@ class JsonCodec:
         return (events, []) if events is not None else self._read_each(piece)
 
     def _read_together(self, piece: Slice) -> list[Event] | None:
-        """The common case, each step one pass over all records, in C but for the last. None: not all of them are plainly right.
+        """The common case: each step goes over all records, in C but for the last. None: not all are plainly right.
 
         What makes a record plainly right is the same as in `_read_each`. Quotes are counted over all of them: none has
         fewer than it must have, or it would not have been decoded, so the sum is right only if each of them is.
