@@ -9,6 +9,8 @@ BIN  := $(VENV)/bin
 BASE := $(VENV)/.base-installed
 DEV  := $(VENV)/.dev-installed
 UV   := UV_PYTHON_DOWNLOADS=never $(BIN)/uv
+# A process that dies ends the run: pytest-xdist may wait for ever for the one that it starts in its place.
+PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup --max-worker-restart 0
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python -c constraints.txt -b constraints.txt
 
 # Where there is a C compiler, and the headers of this Python, the hot modules can be compiled: see hatch_build.py.
@@ -28,12 +30,12 @@ demo: $(BASE) ## watch order go wrong, then right (ARGS="..." is passed on)
 
 test: $(DEV) ## all tests, with a real Kafka, PostgreSQL and SQS emulator (ARGS="-k name" is passed on)
 	@$(BIN)/python -m tests.services
-	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 ifdef CAN_COMPILE
 test-compiled: compiled ## the tests of what is compiled, with the compiled modules (ARGS="-k name" is passed on)
 	@$(BIN)/python -m tests.services
-	@PYTHONPATH=$(COMPILED) $(BIN)/pytest --numprocesses $(JOBS) --dist loadgroup $(COMPILED_TESTS) $(ARGS)
+	@PYTHONPATH=$(COMPILED) $(PYTEST) $(COMPILED_TESTS) $(ARGS)
 else
 test-compiled:
 	@echo "no C compiler, or no headers of this Python: nothing is compiled, the sources run as they are"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import selectors
 import sys
-import time
 
 import pytest
 
@@ -69,9 +68,7 @@ def test_the_loop_sees_what_is_ready_and_its_timers_end() -> None:
     async def course() -> list[bytes]:
         server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        began = time.monotonic()
         await asyncio.sleep(0.001)
-        assert time.monotonic() - began >= 0.0009
         rest = await reader.read()
         writer.close()
         server.close()
