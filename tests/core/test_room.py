@@ -55,9 +55,14 @@ def test_what_is_about_to_be_written_and_what_was_takes_room_too() -> None:
     room.written(changes)
     assert room.for_letter("a", Changes(0)) is not None
     assert room.for_held(Entity("b"), Changes(0)) is None
+    room.undone(changes)
+    assert room.for_letter("a", Changes(0)) is None
+    room.written(changes)
     more = Changes(0)
     more.held["b", 4] = held("b", 4)
     assert room.for_held(Entity("b"), more) is not None
+    room.undone(changes)
+    assert room.for_held(Entity("b"), more) is None
     room.read(letters=0, held=0, crowded=set())
     room.for_held(Entity("b"), Changes(0))
     assert room.touched

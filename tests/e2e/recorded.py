@@ -36,7 +36,7 @@ NAME = f"worker {os.getpid()}"
 class TracedStore:
     """A SQLite store, with a table of steps beside its own."""
 
-    def __init__(self, store: Any, ledger: dict[str, list[Event]]) -> None:
+    def __init__(self, store: Any, ledger: dict[tuple[str, int], list[Event]]) -> None:
         self._store = store
         self._steps: list[Step] = []
         self._recorder = Recorder(self._steps.append, time.time, NAME, lambda: 0)
@@ -85,7 +85,7 @@ def main(kind: str, source: str, store: str, effects: str) -> None:
     declared = declaration_of(consumer(kind, effects))
     with sqlite3.connect(store.removeprefix("sqlite:///"), timeout=30) as connection:
         connection.execute(CREATE)
-    ledger: dict[str, list[Event]] = {}
+    ledger: dict[tuple[str, int], list[Event]] = {}
 
     def ledgered(declared: Declaration) -> LedgeredFold:
         made = LedgeredFold(declared)

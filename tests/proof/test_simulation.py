@@ -27,7 +27,7 @@ def test_no_seed_shows_an_anomaly_and_after_every_fault_every_outcome_was_seen()
     for found in (small, large):
         assert found.failed is None, (found.seed, found.failed)
     missing = {(fault, outcome) for fault in ACTS for outcome in OUTCOMES} - small.seen.keys() - large.seen.keys()
-    assert missing == {("healing", "retries")}, "by then handlers fail no more"
+    assert not missing
     assert set(FAULTS) >= ACTS - {"healing"}
 
 

@@ -163,6 +163,24 @@ def test_threads_end_when_they_are_through(scene: Scene) -> None:
     assert scene.done == ["a", "b", "c"]
 
 
+def test_of_an_abandoned_pool_threads_that_work_are_told_to_end(scene: Scene) -> None:
+    scene.submit("hangs", "b", "c", then=scene.pool.abandon)
+    assert scene.run(scene.threads[0]), "it ends when it comes back, and does nothing more"
+    assert scene.done == ["hangs"]
+    assert len(scene.thrown) == len(scene.threads) == 2
+    assert {(Left, thread) for thread in scene.threads} == set(scene.thrown)
+    assert scene.run(scene.threads[1])
+    assert scene.done == ["hangs"]
+
+
+def test_of_an_abandoned_pool_threads_that_wait_for_something_to_do_end_by_themselves(scene: Scene) -> None:
+    scene.submit("a")
+    assert not scene.run(scene.threads[0])
+    scene.pool.abandon()
+    assert scene.thrown == []
+    assert scene.pool._tasks.get() is None, "which ends one that is waiting for it"
+
+
 @pytest.fixture
 def spinning() -> Iterator[threading.Thread]:
     """A thread that runs Python code for ever, and is caught when it is told to end."""

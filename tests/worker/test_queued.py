@@ -11,6 +11,7 @@ import pytest
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Partition, Record, Slice
 from inorder.observe.nobody import NOBODY
+from inorder.worker.ahead import Follow
 from inorder.worker.job import Job
 from inorder.worker.runner import BatchRunner
 from inorder.worker.timers import Timers
@@ -23,7 +24,6 @@ class Effect:
     """A handler that nobody has to watch."""
 
     now_at = None
-    finisher = None
 
 
 class Held:
@@ -35,7 +35,10 @@ class Held:
         self.runs: list[list[tuple[Partition, int]]] = []
         self.began, self.go = threading.Semaphore(0), threading.Semaphore(0)
 
-    def run(self, job: Job, due: list[str], fences: Mapping[Partition, int]) -> dict[Partition, int]:
+    def close(self) -> None:
+        pass
+
+    def run(self, job: Job, due: list[str], fences: Mapping[Partition, int], follow: Follow) -> dict[Partition, int]:
         self.runs.append([(event.slice.partition, event.version) for event in job.events])
         self.began.release()
         assert self.go.acquire(timeout=LONG_S)

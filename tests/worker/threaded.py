@@ -13,7 +13,8 @@ from inorder.core.event import Event, Partition, Record, Slice
 from inorder.core.planner import NoRoom
 from inorder.core.waiting import Wait, Waiting
 from inorder.worker import runner as running
-from inorder.worker.job import Job
+from inorder.worker.ahead import Follow, nobody_follows
+from inorder.worker.job import Job, Turn
 from inorder.worker.runner import BatchRunner
 from inorder.worker.timers import Timers
 from tests.worker.played import HERE, THERE, Seen, Still
@@ -88,33 +89,42 @@ class Store:
         self.told.append("abandoned")
 
 
-class Finisher:
-    def __init__(self) -> None:
-        self.woken = 0
-
-    def wake(self) -> None:
-        self.woken += 1
-
-
 class Batches:
     """Notes what it is given. Each run ends as it is told to: with what is returned, or raised."""
 
     def __init__(self) -> None:
         self.timers, self.observer = Timers(), Seen()
-        self.effect = SimpleNamespace(now_at=None, barred={}, finisher=Finisher())
+        self.effect = SimpleNamespace(now_at=None, barred={})
+        self.told: list[str] = []
         self.aside: list[tuple[NoRoom, Job]] = []
         self.runs: list[tuple[list[str], list[str], dict[Partition, int]]] = []
         self.ends: list[dict[Partition, int] | BaseException] = []
         self.meanwhile: Callable[[], None] = lambda: None
+        self.follows: list[Turn | None] = []
+        """What was said to be next, where it was asked for: `looks_ahead` times in each run."""
+        self.looks_ahead = 0
 
-    def run(self, job: Job, due: list[str], fences: Mapping[Partition, int]) -> dict[Partition, int]:
+    def run(
+        self, job: Job, due: list[str], fences: Mapping[Partition, int], follow: Follow = nobody_follows
+    ) -> dict[Partition, int]:
         self.runs.append(([event.key for event in job.events], due, dict(fences)))
         self.effect.now_at = job.events[0] if job.events else None
+        self.follows += [follow() for _ in range(self.looks_ahead)]
         self.meanwhile()
+        self.effect.now_at = None
         end = self.ends.pop(0) if self.ends else {}
         if isinstance(end, BaseException):
             raise end
         return end
+
+    def discard(self) -> None:
+        self.told.append("discarded")
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+    def abandon(self) -> None:
+        self.told.append("abandoned")
 
 
 class Scene:

@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     letters: int = 100_000
     """Most open dead letters in all. One more pauses its partition until there is room: with a handler that fails for
     everything, the stream stops before each of its entities is parked."""
-    in_flight_events: int = 20_000
+    in_flight_events: int = 30_000
     """Most events received and not settled, in one worker process. At the limit the source is paused."""
     in_flight_bytes: int = 64 * 1_048_576
     """Most bytes received and not settled, in one worker process. At the limit the source is paused."""

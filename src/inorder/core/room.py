@@ -37,9 +37,14 @@ class Room:
         return letters < before[0] or held < before[1] or not set(before[2]) <= set(crowded)
 
     def written(self, changes: Changes) -> None:
-        """These were committed."""
+        """These were committed, or are about to be."""
         self._letters += len(changes.letters)
         self._held += len(changes.held) - len(changes.released)
+
+    def undone(self, changes: Changes) -> None:
+        """These were about to be committed, and were not."""
+        self._letters -= len(changes.letters)
+        self._held -= len(changes.held) - len(changes.released)
 
     def for_letter(self, key: str | None, changes: Changes) -> str | None:
         """Why there is no room for one more letter; None if there is."""

@@ -63,7 +63,7 @@ class LedgeredFold(FoldEffect):
     """A fold whose effects are written down."""
 
     weather: Weather = Fair()
-    ledger: dict[str, list[Event]]
+    ledger: dict[tuple[str, int], list[Event]]
 
     def apply(self, entity: Entity, event: Event) -> None:
         """Fold one event, unless it is to fail. It fails after the effect, which so has to be undone."""
@@ -72,7 +72,7 @@ class LedgeredFold(FoldEffect):
 
     def encode(self, entity: Entity) -> bytes | None:
         """The state as the store keeps it, and with it what made it so."""
-        self.ledger[entity.key] = list(entity.applied)
+        self.ledger[entity.key, entity.revision] = list(entity.applied)
         return super().encode(entity)
 
 
@@ -80,7 +80,7 @@ class LedgeredTx(TxEffect):
     """A handler with `tx` whose effects are written down."""
 
     weather: Weather = Fair()
-    ledger: dict[str, list[Event]]
+    ledger: dict[tuple[str, int], list[Event]]
 
     def _call(self, event: Event, tx: Any) -> None:
         super()._call(event, tx)
@@ -88,7 +88,7 @@ class LedgeredTx(TxEffect):
 
     def encode(self, entity: Entity) -> bytes | None:
         """No state, but what took effect."""
-        self.ledger[entity.key] = list(entity.applied)
+        self.ledger[entity.key, entity.revision] = list(entity.applied)
         return super().encode(entity)
 
 
@@ -109,8 +109,8 @@ class Recorder:
         self.now = now
         self.worker = worker
         self.next_tx = next_tx
-        self.ledger: dict[str, list[Event]] = {}
-        """By key: what took effect and is not committed yet."""
+        self.ledger: dict[tuple[str, int], list[Event]] = {}
+        """What took effect and is not committed yet, by key and the revision that it changes."""
         self.via: Via | None = None
         """How events come that this one puts through; None: as their records say."""
         self.outcomes = {} if outcomes is None else outcomes
@@ -138,7 +138,7 @@ class Recorder:
         for key, version in sorted(changes.released):
             emit(Step(op=Op.RELEASED, at=at, worker=worker, tx=tx, key=key, version=version))
         for row in rows:
-            for event in self.ledger.pop(row.key, ()):
+            for event in self.ledger.pop((row.key, row.expected), ()):
                 partition = event.slice.partition
                 via = self.via or (Via.LIVE if event.receiver is None else Via.HELD)
                 emit(

@@ -14,7 +14,7 @@ from inorder.core.waiting import Waiting
 from inorder.errors import Unavailable, Unreachable
 from inorder.proof.recorder import Scripted, found_once
 from inorder.worker.batch import Batches
-from inorder.worker.job import Job
+from inorder.worker.job import Job, Turn
 
 
 class Rough(Scripted):
@@ -80,7 +80,9 @@ class SteppedRunner:
         self._now = now
         self._merge = merge
         self._queue: deque[Job] = deque()
-        self._current: tuple[Job, list[str], Mapping[Partition, int]] | None = None
+        self._current: Turn | None = None
+        self._ahead: Turn | None = None
+        self._stale = False
         self._fences: dict[Partition, int] = {}
         self._settled: list[Unit] = []
         self._lost: dict[Partition, int] = {}
@@ -120,12 +122,15 @@ class SteppedRunner:
 
     def busy(self) -> bool:
         """Whether anything is queued or under way, or an event waits for its retry."""
-        return bool(self._queue or self._current or self._settled or self.batches.timers.urgent)
+        return bool(self._queue or self._current or self._ahead or self._settled or self.batches.timers.urgent)
 
     def drop(self, partitions: set[Partition], timeout_s: float) -> bool:
         """Forget what is queued of these partitions. What is under way is left to its end, if it may take that long."""
         for job in self._queue:
             job.without(partitions)
+        if self._ahead is not None:
+            self._ahead.job.without(partitions)
+            self._stale = True
         if timeout_s and self._current is not None:
             self.step()
         return self._current is None
@@ -141,22 +146,35 @@ class SteppedRunner:
     @property
     def idle(self) -> bool:
         """Whether a step would find nothing to do."""
-        return not self._queue and self._current is None and self.batches.timers.next() > self._now()
+        return not (self._queue or self._current or self._ahead) and self.batches.timers.next() > self._now()
 
     def step(self) -> None:
         """One job with what is due. What cannot be done at present is kept, and tried again with the next step."""
         if self.idle:
             return
         if self._current is None:
-            job = self._queue.popleft() if self._queue else Job()
-            while self._queue and len(job) + len(self._queue[0]) <= self._merge:
-                job.absorb(self._queue.popleft())
-            self._current = job, self.batches.timers.take(self._now()), self._fences
-        job, due, fences = self._current
+            self._current, self._ahead = self._taken(), None
+            if self._stale:
+                self.batches.discard()
+            self._stale = False
+        turn = self._current
         try:
-            lost = self.batches.run(job, due, fences)
+            lost = self.batches.run(*turn, self._follow)
         except (Unreachable, Outage):
             return
         self._current = None
-        self._settled += job.units
+        self._settled += turn.job.units
         self._lost.update(lost)
+
+    def _taken(self) -> Turn:
+        if self._ahead is not None:
+            return Turn(self._ahead.job, self._ahead.due, self._fences)
+        job = self._queue.popleft() if self._queue else Job()
+        while self._queue and len(job) + len(self._queue[0]) <= self._merge:
+            job.absorb(self._queue.popleft())
+        return Turn(job, self.batches.timers.take(self._now()), self._fences)
+
+    def _follow(self) -> Turn | None:
+        if self._queue or self._ahead:
+            self._ahead = self._taken()
+        return self._ahead

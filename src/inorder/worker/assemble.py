@@ -23,6 +23,7 @@ from inorder.ports import Clock, Observer, Queue, Source, Store
 from inorder.worker.batch import Batches, Witness
 from inorder.worker.blame import code_version, explain
 from inorder.worker.effects import FoldEffect, TxEffect
+from inorder.worker.pool import Pool
 from inorder.worker.runner import BatchRunner
 from inorder.worker.settings import Settings
 from inorder.worker.worker import Loop, Runner
@@ -118,8 +119,10 @@ class Assembled:
         def make() -> tuple[Store, Batches]:
             store = self._registered(declared, open_store)
             effect = FoldEffect(declared) if declared.kind is Kind.FOLD else TxEffect(declared)
-            queue = isinstance(source, Queue)
-            return store, Batches(planner(), effect, codec, store, self.tally, self.clock, witness, queue, observer)
+            queue, helper = isinstance(source, Queue), Pool(1)
+            return store, Batches(
+                planner(), effect, codec, store, self.tally, self.clock, witness, queue, observer, helper
+            )
 
         runner: Runner
         if declared.kind is Kind.CALL:

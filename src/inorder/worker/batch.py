@@ -17,13 +17,15 @@ from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Slice
 from inorder.core.order import Outcome
 from inorder.core.planner import NoRoom, Planner
-from inorder.core.rows import EntityRow, HeldRow
+from inorder.core.rows import HeldRow
 from inorder.errors import Fenced, InorderError, Mismatch, Poison
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, Observer, Store, Transaction
+from inorder.worker.ahead import Ahead, Batch, Follow, TooEarly, nobody_follows
 from inorder.worker.cache import Cache
 from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
 from inorder.worker.job import Job
+from inorder.worker.pool import Pool
 from inorder.worker.timers import Timers
 
 log = logging.getLogger("inorder.worker")
@@ -54,8 +56,11 @@ class Batches:
         witness: Witness | None = None,
         queue: bool = False,
         observer: Observer = NOBODY,
+        helper: Pool | None = None,
     ) -> None:
         self.observer = observer
+        self._helper = helper
+        self._ahead: Ahead | None = None
         self._planner = planner
         self._queue = queue
         self._shared_until = 0.0
@@ -78,14 +83,30 @@ class Batches:
         self.timers = Timers()
         self.effect.barred.clear()
 
+    def close(self) -> None:
+        """Nothing more is decided."""
+        self.discard()
+        if self._helper is not None:
+            self._helper.close()
+
+    def abandon(self) -> None:
+        """From another thread: whatever hangs is to end as soon as it can."""
+        if self._helper is not None:
+            self._helper.abandon()
+        if self.effect.finisher is not None:
+            self.effect.finisher.wake()
+
     def run(  # noqa: PLR0912  # one branch for each thing that may come of it
-        self, job: Job, due: list[str], fences: Mapping[Partition, int]
+        self, job: Job, due: list[str], fences: Mapping[Partition, int], follow: Follow = nobody_follows
     ) -> dict[Partition, int]:
         """Bring a job and the keys that are due to their outcomes, durably.
 
         Returns the partitions that turned out to be lost, with the fence that was refused: what came from them was
         left out. Raises `Unreachable` and `Outage` when nothing can be done at present; then nothing was written, and
         the call is to be repeated.
+
+        While a fold's batch is written, what `follow` returns is decided, in the thread of the helper if there is one.
+        That is to be run next, or discarded.
         """
         if due and job.pieces and isinstance(self.effect, TxEffect):
             # What failed before may fail again, which would undo and redo all that shares its transaction.
@@ -95,7 +116,7 @@ class Batches:
         named: list[tuple[str, int]] = []
         while True:
             try:
-                self._once(job, due, {p: f for p, f in fences.items() if p not in lost}, manner)
+                self._once(job, due, {p: f for p, f in fences.items() if p not in lost}, manner, follow)
             except Redo as redo:
                 self._forget(job, due)
                 alone = manner is Manner.SINGLY or isinstance(self.effect, FoldEffect)
@@ -149,39 +170,77 @@ class Batches:
         self.cache.drop(event.key for event in job.events)
         self.cache.drop(due)
 
-    def _once(self, job: Job, due: list[str], fences: dict[Partition, int], manner: Manner) -> None:
-        now, began = self._clock.now(), time.monotonic()
-        self.effect.failed = 0
-        changes = Changes(self._tally, self._witness, self.observer.watches)
-        if self._queue and now < self._shared_until:
-            self._forget(job, due)
-        self.cache.drop(self.cache.changed(due, now))
-        entities = self._entities({event.key for event in job.events}.union(due))
-        waking = [entity for entity in map(entities.__getitem__, due) if at_home(entity, fences)]
-        # Who said that these were due may have known less than the store does.
-        early = {} if self._queue else {one.key: one.waiting for one in waking if not one.due(now)}
-        fences = self._checked(job, waking, fences)
-        if isinstance(self.effect, TxEffect):
+    def _once(self, job: Job, due: list[str], fences: Mapping[Partition, int], manner: Manner, follow: Follow) -> None:
+        effect, room = self.effect, self._planner.room
+        effect.failed = 0
+        batch = self._decided_ahead(job) or self._read(job, due, fences)
+        if isinstance(effect, TxEffect):
             with self._store.transaction() as tx:
-                self.effect.tx, self.effect.manner = tx, manner
+                effect.tx, effect.manner = tx, manner
                 with self._together(tx) if manner is Manner.TOGETHER else nullcontext():
-                    self._plan(job, entities, waking, changes, now)
-                decided = time.monotonic()
-                if changes:
-                    tx.write(self._rows(changes), changes, fences)
+                    self._decide(batch)
+                self._write(batch, tx)
+            if room is not None:
+                room.written(batch.changes)
         else:
-            self._plan(job, entities, waking, changes, now)
-            decided = time.monotonic()
-            if changes:
-                rows = self._rows(changes)
+            if not batch.decided:
+                self._decide(batch)
+            self._write_and_look_ahead(batch, follow)
+        told, early = self.timers.all(), batch.early
+        self.timers.note({key: early[key] for key in early if key not in told} | batch.changes.waits)
+        if batch.changes:
+            self.observer.committed(batch.changes, batch.deciding_s, time.monotonic() - batch.writing_at)
+
+    def _write_and_look_ahead(self, batch: Batch, follow: Follow) -> None:
+        """Write a batch, and decide the next one meanwhile, as if this were written."""
+        room = self._planner.room
+        if room is not None:
+            room.written(batch.changes)
+        try:
+            self._look_ahead(batch, follow)
+            if batch.changes:
                 with self._store.transaction() as tx:
-                    tx.write(rows, changes, fences)
-        if self._planner.room is not None:
-            self._planner.room.written(changes)
-        told = self.timers.all()
-        self.timers.note({key: early[key] for key in early if key not in told} | changes.waits)
-        if changes:
-            self.observer.committed(changes, decided - began, time.monotonic() - decided)
+                    self._write(batch, tx)
+        except BaseException:
+            if room is not None:
+                room.undone(batch.changes)
+            self.discard()
+            raise
+
+    def _look_ahead(self, before: Batch, follow: Follow) -> None:
+        if self._queue or self.aside or self.effect.barred or (turn := follow()) is None:
+            return
+        try:
+            batch = self._read(turn.job, turn.due, turn.fences, before)
+        except TooEarly:
+            return
+        except Exception:
+            self._forget(turn.job, turn.due)
+            return
+        ahead = self._ahead = Ahead(turn.job, batch)
+        if self._helper is None:
+            ahead.decide(self._decide)
+        else:
+            self._helper.submit(lambda: ahead.decide(self._decide))
+
+    def _decided_ahead(self, job: Job) -> Batch | None:
+        """What was decided of this job while the one before it was written."""
+        ahead = self._ahead
+        if ahead is None:
+            return None
+        if ahead.job is not job or not ahead.decided():
+            self.discard()
+            return None
+        self._ahead = None
+        return ahead.batch
+
+    def discard(self) -> None:
+        """Forget what was decided ahead: what it rests on was not written, or is ours no longer."""
+        ahead = self._ahead
+        if ahead is not None:
+            ahead.decided()
+            self.cache.drop(ahead.batch.keys)
+            self._ahead = None
 
     @contextmanager
     def _together(self, tx: Transaction) -> Iterator[None]:
@@ -194,38 +253,61 @@ class Batches:
         except Exception as error:
             raise Redo(None, error) from error
 
-    def _plan(
-        self,
-        job: Job,
-        entities: dict[str, Entity],
-        waking: list[Entity],
-        changes: Changes,
-        now: float,
-    ) -> None:
-        events = job.events
-        woken: list[Event] = []
-        awake = [entity.key for entity in waking if self._planner.wake(entity, changes, now)]
+    def _read(self, job: Job, due: list[str], fences: Mapping[Partition, int], before: Batch | None = None) -> Batch:
+        """A batch, with all that the store knows of it. Raises `TooEarly` if `before` is to be written first."""
+        now, began = self._clock.now(), time.monotonic()
+        if self._queue and now < self._shared_until:
+            self._forget(job, due)
+        batch = Batch(job, due, Changes(self._tally, self._witness, self.observer.watches), now)
+        if before is not None:
+            before.leave_alone(due)
+        self.cache.drop(self.cache.changed(due, now))
+        batch.entities, missing = self.cache.find(batch.keys)
+        if before is not None:
+            before.leave_alone(missing)
+        if missing:
+            self._load(missing, batch.entities)
+        waking = [entity for entity in map(batch.entities.__getitem__, due) if at_home(entity, fences)]
+        if not self._queue:
+            # Who said that these were due may have known less than the store does.
+            batch.early = {one.key: one.waiting for one in waking if not one.due(now)}
+        batch.fences = self._checked(job, waking, fences)
+        awake = [entity.key for entity in waking if self._planner.wake(entity, batch.changes, now)]
         if awake:
             held = self._store.held_together(awake, HELD_AT_ONCE)
-            woken = [read_back(self._codec, row, self.effect.barred) for row in held]
-        self._planner.decide(entities, woken + events if woken else events, self.effect, changes, now)
-        for found in job.malformed:
-            self._planner.malformed(found, changes, now)
-        # From here on the store works, not a handler: whoever watches for hanging ones must not see one.
-        self.effect.now_at = None
+            batch.events = [read_back(self._codec, row, self.effect.barred) for row in held] + batch.events
+        batch.deciding_s = time.monotonic() - began
+        return batch
 
-    def _entities(self, keys: set[str]) -> dict[str, Entity]:
-        found, missing = self.cache.find(keys)
-        if missing:
-            loaded = self._store.load(missing)
-            for key in missing:
-                entity = loaded.get(key) or Entity(key, self._planner.guard.baseline)
-                self.effect.loaded(entity)
-                self.cache.keep(entity)
-                found[key] = entity
-        return found
+    def _decide(self, batch: Batch) -> None:
+        began = time.monotonic()
+        try:
+            self._planner.decide(batch.entities, batch.events, self.effect, batch.changes, batch.now)
+        finally:
+            # From here on the store works, not a handler: whoever watches for hanging ones must not see one.
+            self.effect.now_at = None
+        for found in batch.malformed:
+            self._planner.malformed(found, batch.changes, batch.now)
+        batch.rows = batch.changes.rows(self.effect.encode, self._planner.guard.remembered)
+        self.cache.grew(batch.changes.grown)
+        batch.decided = True
+        batch.deciding_s += time.monotonic() - began
 
-    def _checked(self, job: Job, waking: list[Entity], fences: dict[Partition, int]) -> dict[Partition, int]:
+    @staticmethod
+    def _write(batch: Batch, tx: Transaction) -> None:
+        batch.writing_at = time.monotonic()
+        if batch.changes:
+            tx.write(batch.rows, batch.changes, batch.fences)
+
+    def _load(self, keys: list[str], into: dict[str, Entity]) -> None:
+        loaded = self._store.load(keys)
+        for key in keys:
+            entity = loaded.get(key) or Entity(key, self._planner.guard.baseline)
+            self.effect.loaded(entity)
+            self.cache.keep(entity)
+            into[key] = entity
+
+    def _checked(self, job: Job, waking: list[Entity], fences: Mapping[Partition, int]) -> dict[Partition, int]:
         """The fences that this job's writes stand under: of where its events came from, and of the keys it wakes."""
         checked = job.fences
         for entity in waking:
@@ -233,11 +315,6 @@ class Batches:
             if home is not None:
                 checked[home] = fences[home]
         return checked
-
-    def _rows(self, changes: Changes) -> list[EntityRow]:
-        rows = changes.rows(self.effect.encode, self._planner.guard.remembered)
-        self.cache.grew(changes.grown)
-        return rows
 
 
 def at_home(entity: Entity, fences: Mapping[Partition, int]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Malformed, Partition, Slice
@@ -66,3 +67,11 @@ class Job:
     def fences(self) -> dict[Partition, int]:
         """The partitions this job's deliveries came from, with the fence they were received under."""
         return self._settled_by_others | {unit.partition: unit.fence for unit, _ in self.pieces}
+
+
+class Turn(NamedTuple):
+    """What is brought to its outcomes at once: a job, the keys that are due, and the fences that are ours."""
+
+    job: Job
+    due: list[str]
+    fences: Mapping[Partition, int]

@@ -53,6 +53,16 @@ class Pool:
             self._start()
         throw(Left, thread)
 
+    def abandon(self) -> None:
+        """Do without the threads, whatever they hang in. They are told to end."""
+        with self._lock:
+            left, busy = self._threads, self._open
+            self._threads = set()
+        for thread in left:
+            self._tasks.put(None)
+            if busy:
+                throw(Left, thread)
+
     def close(self) -> None:
         """Let the threads end when they are through. Does not wait for them."""
         with self._lock:

@@ -15,7 +15,7 @@ from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import HandlerTimeout, Unreachable
 from inorder.ports import Clock, Store
 from inorder.worker.batch import Batches
-from inorder.worker.job import Job
+from inorder.worker.job import Job, Turn
 from inorder.worker.pool import Left, throw
 
 log = logging.getLogger("inorder.worker")
@@ -38,8 +38,11 @@ class BatchRunner:
         self._merge = merge
         self._condition = threading.Condition()
         self._queue: deque[Job] = deque()
-        self._current: Job | None = None
-        self._due: list[str] = []
+        self._current: Turn | None = None
+        self._ahead: Turn | None = None
+        """What is next, and may be decided while the current turn is written."""
+        self._stale = False
+        """Whether less than that is ours by now, so that what was decided of it does not hold."""
         self._settled: deque[Unit] = deque()
         self._lost: dict[Partition, int] = {}
         self._aside: dict[Partition, Job] = {}
@@ -113,7 +116,7 @@ class BatchRunner:
     def busy(self) -> bool:
         """Whether anything is queued or running, or an event waits for its retry."""
         with self._condition:
-            running = self._current is not None
+            running = self._current is not None or self._ahead is not None
             return bool(self._queue or running or self._settled or self._batches.timers.urgent)
 
     def drop(self, partitions: set[Partition], timeout_s: float) -> bool:
@@ -121,6 +124,9 @@ class BatchRunner:
         with self._condition:
             for job in self._queue:
                 job.without(partitions)
+            if self._ahead is not None:
+                self._ahead.job.without(partitions)
+                self._stale = True
             for partition in partitions:
                 self._aside.pop(partition, None)
                 self._full.pop(partition, None)
@@ -157,17 +163,19 @@ class BatchRunner:
     def _abandon(self, event: Event, limit_s: float) -> None:
         log.error("key %s version %d: the handler hangs past %g s", event.key, event.version, limit_s)
         with self._condition:
-            old, job, batches = self._thread, self._current, self._batches
+            old, batches = self._thread, self._batches
+            turns = [turn for turn in (self._current, self._ahead) if turn is not None]
             timers = batches.timers
             self._store.abandon()
             self._start()
             error = HandlerTimeout(f"ran for more than {limit_s:g} s")
             self._batches.effect.barred[event.key, event.version] = error
             self._batches.timers = timers
-            timers.note({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE) for key in {event.key, *self._due}})
-            if job is not None:
-                self._queue.appendleft(job)
-            self._current = None
+            again = {event.key}.union(*(turn.due for turn in turns))
+            timers.note({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE) for key in again})
+            self._queue.extendleft(turn.job for turn in reversed(turns))
+            self._current = self._ahead = None
+            self._stale = False
             self._condition.notify_all()
         self._wake(old, batches)
 
@@ -175,15 +183,17 @@ class BatchRunner:
     def _wake(thread: threading.Thread, batches: Batches) -> None:
         """End a thread that hangs, as soon as it hears of it."""
         throw(Left, thread)
-        if batches.effect.finisher is not None:
-            batches.effect.finisher.wake()
+        batches.abandon()
 
     # The thread's side.
 
     def _run(self, store: Store, batches: Batches) -> None:
         try:
-            while self._next(batches):
-                pass
+            try:
+                while self._next(batches):
+                    pass
+            finally:
+                batches.close()
             store.close()
         except Left:
             log.info("a thread that hung has ended")
@@ -195,32 +205,49 @@ class BatchRunner:
 
     def _next(self, batches: Batches) -> bool:
         with self._condition:
-            while not self._queue and not self._stopping and batches is self._batches:
+            while not (self._queue or self._ahead or self._stopping) and batches is self._batches:
                 left = batches.timers.next() - self._clock.now()
                 if left <= 0:
                     break
                 self._condition.wait(min(left, 60.0))
             if self._stopping or batches is not self._batches:
                 return False
-            job = self._queue.popleft() if self._queue else Job()
-            while self._queue and len(job) + len(self._queue[0]) <= self._merge:
-                job.absorb(self._queue.popleft())
-            for partition, aside in self._aside.items():
-                aside.absorb(job.split(partition))
-            due = batches.timers.take(self._clock.now())
-            self._current, self._due, fences = job, due, self._fences
-        lost = self._persist(batches, job, due, fences)
+            turn, stale = self._taken(), self._stale
+            self._current, self._ahead, self._stale = turn, None, False
+        if stale:
+            batches.discard()
+        lost = self._persist(batches, turn)
         with self._condition:
             if batches is not self._batches:
                 return False
             self._current = None
-            batches.effect.now_at = None
-            self._take_aside(batches, job, lost or {})
+            self._take_aside(batches, turn.job, lost or {})
             if lost is not None:
-                self._settled += job.units
+                self._settled += turn.job.units
                 self._lost.update(lost)
             self._condition.notify_all()
         return True
+
+    def _taken(self) -> Turn:
+        """What is done next, taken from the queue and the timers unless it has been already."""
+        if self._ahead is not None:
+            job, due = self._ahead.job, self._ahead.due
+        else:
+            job = self._queue.popleft() if self._queue else Job()
+            while self._queue and len(job) + len(self._queue[0]) <= self._merge:
+                job.absorb(self._queue.popleft())
+            due = self._batches.timers.take(self._clock.now())
+        for partition, aside in self._aside.items():
+            aside.absorb(job.split(partition))
+        return Turn(job, due, self._fences)
+
+    def _follow(self, batches: Batches) -> Turn | None:
+        """What will be done after the turn at hand, if it is known."""
+        with self._condition:
+            if batches is not self._batches or self._stopping or self._stale or not (self._ahead or self._queue):
+                return None
+            self._ahead = self._taken()
+            return self._ahead
 
     def _take_aside(self, batches: Batches, job: Job, lost: Mapping[Partition, int]) -> None:
         """Keep what found no room, unless its partition is gone; what did is no longer full."""
@@ -233,14 +260,12 @@ class BatchRunner:
                 self._full[error.partition] = str(error)
         batches.aside.clear()
 
-    def _persist(
-        self, batches: Batches, job: Job, due: list[str], fences: Mapping[Partition, int]
-    ) -> dict[Partition, int] | None:
-        """Run a job until it is through, however long the store is away. None: stopped before that."""
+    def _persist(self, batches: Batches, turn: Turn) -> dict[Partition, int] | None:
+        """Run a turn until it is through, however long the store is away. None: stopped before that."""
         pause_s = FIRST_PAUSE_S
         while True:
             try:
-                lost = batches.run(job, due, fences)
+                lost = batches.run(*turn, lambda: self._follow(batches))
             except (Unreachable, Outage) as error:
                 if batches is not self._batches:
                     return None
@@ -248,7 +273,6 @@ class BatchRunner:
                     log.error("paused: %s", error)
                 self.outage = str(error)
                 batches.observer.paused("store" if isinstance(error, Unreachable) else "handler", self.outage)
-                batches.effect.now_at = None
                 with self._condition:
                     stopped = self._condition.wait_for(lambda: self._stopping, pause_s)
                 if stopped:

@@ -1,0 +1,75 @@
+"""What one transaction is made of, and the next one, decided while the one before it is being written."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
+from inorder.core.event import Partition
+from inorder.core.planner import Abort
+from inorder.core.rows import EntityRow
+from inorder.core.waiting import Waiting
+from inorder.worker.job import Job, Turn
+
+log = logging.getLogger("inorder.worker")
+
+Follow = Callable[[], Turn | None]
+"""Asks what is to be done after the turn at hand."""
+
+
+def nobody_follows() -> None:
+    """Nothing is known of what comes next."""
+
+
+class TooEarly(Exception):
+    """What is asked of the store is about to be written."""
+
+
+class Batch:
+    """One transaction: what was read for it, what is decided, and what it writes."""
+
+    def __init__(self, job: Job, due: Collection[str], changes: Changes, now: float) -> None:
+        self.keys = {event.key for event in job.events}.union(due)
+        self.changes = changes
+        self.now = now
+        self.events = job.events
+        self.malformed = job.malformed
+        self.entities: dict[str, Entity] = {}
+        """Those of the keys, and perhaps others."""
+        self.early: dict[str, Waiting | None] = {}
+        """How keys wait that were looked at before they were due."""
+        self.fences: dict[Partition, int] = {}
+        self.rows: list[EntityRow] = []
+        self.decided = False
+        self.deciding_s = self.writing_at = 0.0
+
+    def leave_alone(self, keys: Collection[str]) -> None:
+        """Raises `TooEarly` unless the store says the same of these keys before and after this is written."""
+        if not self.changes.entities.keys().isdisjoint(keys):
+            raise TooEarly
+
+
+class Ahead:
+    """A batch that is decided before the one it follows is written, on the assumption that it will be."""
+
+    def __init__(self, job: Job, batch: Batch) -> None:
+        self.job = job
+        self.batch = batch
+        self._over = threading.Event()
+
+    def decide(self, decide: Callable[[Batch], None]) -> None:
+        """Decide it, in whatever thread. What fails is decided once more when its turn has come, and fails then."""
+        try:
+            decide(self.batch)
+        except (Exception, Abort) as error:
+            log.debug("not decided ahead: %s", error)
+        finally:
+            self._over.set()
+
+    def decided(self) -> bool:
+        """Wait until this is over. Returns whether it is decided."""
+        self._over.wait()
+        return self.batch.decided

@@ -1,0 +1,355 @@
+"""While a fold's batch is written, the next one is decided: when, on what it rests, and what becomes of it.
+
+Pure but for the last tests: the store is in memory, and what follows is decided before the transaction, in its thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from inorder.core.waiting import Wait
+from inorder.errors import Fenced, HandlerTimeout, Mismatch, Unavailable, Unreachable
+from inorder.worker import ahead as looking_ahead
+from inorder.worker.job import Job, Turn
+from inorder.worker.pool import Left, Pool
+from tests.worker.batching import FENCES, Scene, Transaction, job
+from tests.worker.bench import PATIENCE_S
+from tests.worker.consumers import TX
+from tests.worker.played import HERE, THERE
+
+
+class Queue:
+    """What a runner would say is next: the same until it is run."""
+
+    def __init__(self, scene: Scene, *jobs: Job, due: Sequence[str] = ()) -> None:
+        self.scene = scene
+        self.turns = [Turn(one, [], FENCES) for one in jobs]
+        self.due = list(due)
+        """The keys that are due with the second turn."""
+        self.asked = 0
+
+    def next(self) -> Turn | None:
+        self.asked += 1
+        return self.turns[0]._replace(due=self.due) if self.turns else None
+
+    def run(self) -> None:
+        """The first, while what follows is known."""
+        turn = self.turns.pop(0)
+        self.scene.batches.run(*turn, self.next)
+
+    def run_all(self) -> str:
+        """One after the other. Returns what was called and what was done in the store, as it came."""
+        self.scene.calls = self.scene.store.log
+        self.run()
+        while self.turns:
+            due, self.due = self.due, []
+            turn = self.turns.pop(0)
+            self.scene.batches.run(turn.job, due, turn.fences, self.next)
+        return ",".join(self.scene.since())
+
+
+def test_what_follows_is_decided_once_before_what_it_follows_is_written() -> None:
+    scene = Scene()
+    queue = Queue(scene, job("a1 b1"), job("a2 c1"), job("a3"))
+    assert queue.run_all() == "a1,b1,a2,c1,write a b,commit,a3,write a c,commit,write a,commit"
+    assert scene.states() == {"a": [1, 2, 3], "b": [1], "c": [1]}
+    assert scene.store.loaded == [["a", "b"], ["c"]], "what was written is still known"
+    assert scene.store.counts([3])["applied"] == 5
+    assert [told for told in scene.seen.told if told[0] == "committed"] == [
+        ("committed", ["a", "b"]),
+        ("committed", ["a", "c"]),
+        ("committed", ["a"]),
+    ]
+
+
+def test_what_follows_is_written_under_the_fences_of_where_it_came_from() -> None:
+    scene = Scene()
+    Queue(scene, job("a1"), job("b1", THERE)).run_all()
+    assert scene.store.fences == [{HERE: 7}, {THERE: 8}]
+
+
+@pytest.mark.parametrize("refusal", [Mismatch(["a"]), Unreachable("away")], ids=["mismatch", "away"])
+def test_what_was_decided_ahead_falls_with_what_it_rests_on(refusal: Exception) -> None:
+    scene = Scene()
+    queue = Queue(scene, job("a1 b1"), job("a2 c1"))
+    scene.store.refusals = [refusal]
+    first = queue.turns[0]
+    if isinstance(refusal, Unreachable):
+        with pytest.raises(Unreachable):
+            queue.run()
+        queue.turns.insert(0, first)
+    done = queue.run_all()
+    assert done.endswith("write a b,a1,b1,a2,c1,write a b,commit,write a c,commit")
+    assert scene.states() == {"a": [1, 2], "b": [1], "c": [1]}
+    assert scene.store.counts([3])["applied"] == 4
+    assert scene.store.counts([3])["received"] == 4
+
+
+def test_what_was_decided_ahead_of_a_partition_that_is_lost_is_decided_anew() -> None:
+    scene = Scene()
+    queue = Queue(scene, job("a1"), job("a2", THERE))
+    scene.store.refusals = [Fenced([HERE])]
+    queue.run_all()
+    assert scene.states() == {}, "the second waits for the first, which is another's to deliver"
+    assert [(row.key, row.version) for row in scene.store.held("a", 9)] == [("a", 2)]
+
+
+def test_a_batch_that_is_refused_itself_is_decided_anew() -> None:
+    scene = Scene()
+    queue = Queue(scene, job("a1"), job("a2"))
+    scene.calls = scene.store.log
+    queue.run()
+    scene.store.refusals = [Mismatch(["a"])]
+    queue.run()
+    assert ",".join(scene.since()) == "a1,a2,write a,commit,write a,a2,write a,commit"
+    assert scene.states() == {"a": [1, 2]}
+
+
+def test_nobody_asks_what_follows_where_a_handler_has_its_own_transaction() -> None:
+    scene = Scene(TX)
+    queue = Queue(scene, job("a1"), job("a2"))
+    queue.run()
+    assert queue.asked == 0
+
+
+def test_nobody_asks_what_follows_in_a_queue_that_others_share() -> None:
+    scene = Scene(queue=True)
+    queue = Queue(scene, job("a1"), job("a2"))
+    queue.run()
+    assert queue.asked == 0
+
+
+def test_nobody_asks_what_follows_while_an_event_is_barred() -> None:
+    scene = Scene()
+    scene.effect.barred["a", 1] = HandlerTimeout("ran for more than 1 s")
+    queue = Queue(scene, job("a1"), job("b1"))
+    queue.run()
+    assert queue.asked == 0
+    assert scene.effect.barred == {}, "it is a retry now"
+    queue.run()
+    assert queue.asked == 1
+
+
+def test_nobody_asks_what_follows_what_has_lost_a_part_for_want_of_room() -> None:
+    scene = Scene(room=True, held=1)
+    queue = Queue(scene, job("a1 b2 c2 a2"), job("a3"))
+    queue.run()
+    assert queue.asked == 0
+    assert (len(scene.batches.aside), scene.states()) == (1, {"a": [1]})
+
+
+def test_a_key_that_is_due_is_not_looked_at_before_what_was_decided_of_it_is_written() -> None:
+    scene = Scene()
+    scene.run(job("a2 b1"))
+    scene.since()
+    queue = Queue(scene, job("a1"), job("b2"), due=["a"])
+    assert queue.run_all() == "a1,write a,commit,b2,a2,write a b,commit"
+    assert scene.states() == {"a": [1, 2], "b": [1, 2]}
+    assert scene.store.loaded == [["a", "b"]], "nothing is forgotten for that"
+
+
+def test_a_key_that_is_due_and_was_left_alone_is_looked_at_ahead() -> None:
+    scene = Scene()
+    scene.run(job("a2"))
+    scene.run(job("a1"))
+    scene.since()
+    queue = Queue(scene, job("b1"), job("c1"), due=["a"])
+    assert queue.run_all() == "b1,c1,a2,write b,commit,write a c,commit"
+    assert scene.store.read_back == ["a"]
+    assert scene.states()["a"] == [1, 2]
+
+
+def test_an_entity_that_found_no_room_in_memory_is_not_read_before_it_is_written() -> None:
+    scene = Scene()
+    queue = Queue(scene, job("a1"), job("a2"))
+    find = scene.batches.cache.find
+
+    def forgotten(keys: Any) -> Any:
+        return find(keys) if not scene.calls else ({}, list(keys))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scene.batches.cache, "find", forgotten)
+        queue.run()
+    assert (scene.calls, scene.store.loaded) == (["a1"], [["a"]])
+    queue.run()
+    assert scene.states() == {"a": [1, 2]}
+
+
+def test_what_cannot_be_read_ahead_is_read_when_its_turn_comes() -> None:
+    scene = Scene()
+    queue = Queue(scene, job("a1"), job("a2 b1"))
+    load = scene.store.load
+
+    def away(keys: Sequence[str]) -> Any:
+        if "b" in keys:
+            raise Unreachable("away")
+        return load(keys)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scene.store, "load", away)
+        queue.run()
+    assert scene.states() == {"a": [1]}
+    assert len(scene.batches.cache) == 0, "of what was about to be changed nothing is believed"
+    queue.run()
+    assert scene.states() == {"a": [1, 2], "b": [1]}
+
+
+def test_what_fails_ahead_fails_when_its_turn_comes_and_not_before() -> None:
+    scene = Scene()
+    scene.fails["b1"] = Unavailable("what the handler needs is down")
+    queue = Queue(scene, job("a1"), job("a2 b1"))
+    queue.run()
+    assert scene.states() == {"a": [1]}
+    with pytest.raises(BaseException, match="what the handler needs is down"):
+        queue.run()
+    assert scene.states() == {"a": [1]}
+    scene.fails.clear()
+    scene.run(job("a2 b1"))
+    assert scene.states() == {"a": [1, 2], "b": [1]}
+
+
+def test_an_event_that_fails_ahead_is_tried_again_once() -> None:
+    scene = Scene()
+    scene.fails["b1"] = ValueError("no")
+    Queue(scene, job("a1"), job("a2 b1"), job("c1")).run_all()
+    waiting = scene.waiting("b")
+    assert waiting is not None
+    assert (waiting.why, waiting.attempts) == (Wait.RETRY, 1)
+    assert scene.batches.timers.all() == {"b": waiting.due_at}
+    assert scene.states() == {"a": [1, 2], "c": [1]}
+
+
+def test_what_is_discarded_is_decided_anew() -> None:
+    scene = Scene()
+    queue = Queue(scene, job("a1"), job("a2 b1", THERE))
+    scene.calls = scene.store.log
+    queue.run()
+    scene.batches.discard()
+    scene.batches.discard()
+    queue.turns[0].job.without([THERE])
+    queue.run()
+    scene.run(job("a2"))
+    assert ",".join(scene.since()) == "a1,a2,b1,write a,commit,a2,write a,commit"
+    assert scene.states() == {"a": [1, 2]}
+
+
+def test_what_was_decided_ahead_does_not_hold_for_another_job() -> None:
+    scene = Scene()
+    queue = Queue(scene, job("a1"), job("a2"))
+    queue.run()
+    scene.run(job("b1"))
+    scene.run(job("a2"))
+    assert scene.states() == {"a": [1, 2], "b": [1]}
+    assert scene.calls == ["a1", "a2", "b1", "a2"]
+
+
+def test_what_is_about_to_be_written_takes_room_from_what_follows() -> None:
+    scene = Scene(room=True, held=1)
+    queue = Queue(scene, job("a2"), job("b2"))
+    queue.run()
+    queue.run()
+    assert [error.first.key for error, _ in scene.batches.aside] == ["b"]
+    assert scene.store.held_events(9) == 1
+
+
+def test_what_was_not_written_takes_no_room() -> None:
+    scene = Scene(room=True, held=1)
+    scene.store.refusals = [Unreachable("away")]
+    with pytest.raises(Unreachable):
+        scene.run(job("a2"))
+    scene.run(job("b2"))
+    assert (scene.batches.aside, scene.store.held_events(9)) == ([], 1)
+
+
+# In a thread of its own.
+
+
+class Threaded(Scene):
+    """Batches with a helper."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = self.batches._helper = Pool(1)
+
+
+def test_what_follows_is_decided_while_the_store_writes() -> None:
+    scene = Threaded()
+    decided = threading.Event()
+    scene._then = lambda entry: decided.set() if entry.key == "b" else None
+    write = Transaction.write
+
+    def slowly(tx: Transaction, *of: Any) -> None:
+        assert decided.wait(PATIENCE_S), "the store waits for it, so the two can only be at the same time"
+        write(tx, *of)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Transaction, "write", slowly)
+        Queue(scene, job("a1"), job("b1")).run_all()
+    scene.batches.close()
+    assert scene.states() == {"a": [1], "b": [1]}
+    assert scene.calls.count("b1") == 1
+
+
+def test_whoever_wants_what_is_being_decided_waits_for_it() -> None:
+    scene = Threaded()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(entry: Any) -> None:
+        if entry.key == "b":
+            begun.set()
+            assert go_on.wait(PATIENCE_S)
+
+    scene._then = slowly
+    queue = Queue(scene, job("a1"), job("b1"))
+    queue.run()
+    assert begun.wait(PATIENCE_S)
+    assert scene.states() == {"a": [1]}
+    threading.Timer(0.05, go_on.set).start()
+    queue.run()
+    scene.batches.close()
+    assert (scene.states(), scene.calls) == ({"a": [1], "b": [1]}, ["a1", "b1"])
+
+
+def test_a_handler_that_hangs_ahead_is_told_to_end_and_keeps_nobody() -> None:
+    scene = Threaded()
+    begun, left = threading.Event(), threading.Event()
+
+    def hang(entry: Any) -> None:
+        if entry.key != "b":
+            return
+        begun.set()
+        try:
+            while not threading.Event().wait(0.001):
+                pass
+        except Left:
+            left.set()
+            raise
+
+    scene._then = hang
+    queue = Queue(scene, job("a1"), job("b1"))
+    queue.run()
+    assert begun.wait(PATIENCE_S)
+    assert scene.effect.now_at is queue.turns[0].job.events[0], "whoever watches sees it"
+    scene.batches.abandon()
+    assert left.wait(PATIENCE_S)
+    scene.batches.close()
+    assert scene.states() == {"a": [1]}
+
+
+def test_what_is_decided_ahead_has_ended_when_batches_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Threaded()
+    waited: list[bool] = []
+    decided = looking_ahead.Ahead.decided
+
+    def noted(ahead: looking_ahead.Ahead) -> bool:
+        waited.append(True)
+        return decided(ahead)
+
+    monkeypatch.setattr(looking_ahead.Ahead, "decided", noted)
+    Queue(scene, job("a1"), job("b1")).run()
+    scene.batches.close()
+    assert waited == [True]
