@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
+from inorder.core.changes import Changes
+from inorder.core.event import Record
+from inorder.core.order import Outcome
+from inorder.core.rows import HeldRow
 from inorder.core.waiting import Wait
 from inorder.errors import Fenced, HandlerTimeout, Mismatch, Unavailable, Unreachable
-from inorder.worker import ahead as looking_ahead
+from inorder.worker.ahead import Batch
 from inorder.worker.job import Job, Turn
 from inorder.worker.pool import Left, Pool
 from tests.worker.batching import FENCES, Scene, Transaction, job
@@ -142,14 +146,26 @@ def test_nobody_asks_what_follows_what_has_lost_a_part_for_want_of_room() -> Non
     assert (len(scene.batches.aside), scene.states()) == (1, {"a": [1]})
 
 
-def test_a_key_that_is_due_is_not_looked_at_before_what_was_decided_of_it_is_written() -> None:
+def test_what_waits_of_a_key_that_is_due_is_what_will_wait_then() -> None:
     scene = Scene()
     scene.run(job("a2 b1"))
     scene.since()
-    queue = Queue(scene, job("a1"), job("b2"), due=["a"])
-    assert queue.run_all() == "a1,write a,commit,b2,a2,write a b,commit"
-    assert scene.states() == {"a": [1, 2], "b": [1, 2]}
-    assert scene.store.loaded == [["a", "b"]], "nothing is forgotten for that"
+    queue = Queue(scene, job("a1 a3"), job("b2"), due=["a"])
+    assert queue.run_all() == "a1,b2,a2,a3,write a,commit,write a b,commit"
+    assert scene.states() == {"a": [1, 2, 3], "b": [1, 2]}
+    assert (scene.store.held_events(9), scene.waiting("a")) == (0, None)
+    assert scene.store.loaded == [["a", "b"]], "a key that was changed is not taken for another's"
+
+
+def test_what_a_batch_does_to_what_waits() -> None:
+    rows = {(row.key, row.version): row for row in (held("a", 2), held("a", 4), held("b", 1))}
+    changes = Changes(3)
+    changes.released |= {("a", 2), ("a", 4)}
+    for row in (held("a", 4), held("a", 3), held("c", 1)):
+        changes.held[row.key, row.version] = row
+    after = Batch(Job(), [], changes, 0.0).held_after(rows.values(), ["a", "b"])
+    assert [(row.key, row.version) for row in after] == [("a", 3), ("a", 4), ("b", 1)]
+    assert after[1] is changes.held["a", 4]
 
 
 def test_a_key_that_is_due_and_was_left_alone_is_looked_at_ahead() -> None:
@@ -164,19 +180,14 @@ def test_a_key_that_is_due_and_was_left_alone_is_looked_at_ahead() -> None:
 
 
 def test_an_entity_that_found_no_room_in_memory_is_not_read_before_it_is_written() -> None:
-    scene = Scene()
-    queue = Queue(scene, job("a1"), job("a2"))
-    find = scene.batches.cache.find
-
-    def forgotten(keys: Any) -> Any:
-        return find(keys) if not scene.calls else ({}, list(keys))
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(scene.batches.cache, "find", forgotten)
-        queue.run()
-    assert (scene.calls, scene.store.loaded) == (["a1"], [["a"]])
+    scene = Scene(cache_bytes=2_000)
+    queue = Queue(scene, job("a1 b1 c1 d1 e1 f1"), job("a2 b2 c2 d2 e2 f2"))
     queue.run()
-    assert scene.states() == {"a": [1, 2]}
+    assert scene.calls == ["a1", "b1", "c1", "d1", "e1", "f1"]
+    assert len(scene.store.loaded) == 1
+    queue.run()
+    assert len(scene.store.loaded) == 2
+    assert set(map(len, scene.states().values())) == {2}
 
 
 def test_what_cannot_be_read_ahead_is_read_when_its_turn_comes() -> None:
@@ -340,16 +351,21 @@ def test_a_handler_that_hangs_ahead_is_told_to_end_and_keeps_nobody() -> None:
     assert scene.states() == {"a": [1]}
 
 
-def test_what_is_decided_ahead_has_ended_when_batches_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_decided_ahead_has_ended_when_batches_are_closed() -> None:
     scene = Threaded()
-    waited: list[bool] = []
-    decided = looking_ahead.Ahead.decided
+    go_on, ended = threading.Event(), []
 
-    def noted(ahead: looking_ahead.Ahead) -> bool:
-        waited.append(True)
-        return decided(ahead)
+    def slowly(entry: Any) -> None:
+        if entry.key == "b":
+            assert go_on.wait(PATIENCE_S)
+            ended.append(True)
 
-    monkeypatch.setattr(looking_ahead.Ahead, "decided", noted)
+    scene._then = slowly
     Queue(scene, job("a1"), job("b1")).run()
+    threading.Timer(0.05, go_on.set).start()
     scene.batches.close()
-    assert waited == [True]
+    assert ended == [True]
+
+
+def held(key: str, version: int) -> HeldRow:
+    return HeldRow(key, version, "id", 1, Outcome.HELD, 0, Record(HERE, 0, None, b"x"))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from inorder.core.changes import Changes
 from inorder.core.entity import Entity
 from inorder.core.event import Partition
 from inorder.core.planner import Abort
-from inorder.core.rows import EntityRow
+from inorder.core.rows import EntityRow, HeldRow
 from inorder.core.waiting import Waiting
 from inorder.worker.job import Job, Turn
 
@@ -25,7 +25,7 @@ def nobody_follows() -> None:
 
 
 class TooEarly(Exception):
-    """What is asked of the store is about to be written."""
+    """What is asked of the store is about to be changed."""
 
 
 class Batch:
@@ -46,10 +46,16 @@ class Batch:
         self.decided = False
         self.deciding_s = self.writing_at = 0.0
 
-    def leave_alone(self, keys: Collection[str]) -> None:
-        """Raises `TooEarly` unless the store says the same of these keys before and after this is written."""
-        if not self.changes.entities.keys().isdisjoint(keys):
-            raise TooEarly
+    def leaves_alone(self, keys: Collection[str]) -> list[str]:
+        """Those of the keys of which the store has the same before and after this is written."""
+        return [key for key in keys if key not in self.changes.entities]
+
+    def held_after(self, rows: Iterable[HeldRow], keys: Collection[str]) -> list[HeldRow]:
+        """What waits of these keys once this is written, if `rows` wait now: lowest versions of a key first."""
+        held = {(row.key, row.version): row for row in rows if (row.key, row.version) not in self.changes.released}
+        wanted = set(keys)
+        held |= {place: row for place, row in self.changes.held.items() if place[0] in wanted}
+        return [held[place] for place in sorted(held)]
 
 
 class Ahead:

@@ -195,17 +195,20 @@ class Batches:
         """Write a batch, and decide the next one meanwhile, as if this were written."""
         room = self._planner.room
         if room is not None:
-            room.written(batch.changes)
+            room.under_way = batch.changes
         try:
             self._look_ahead(batch, follow)
             if batch.changes:
                 with self._store.transaction() as tx:
                     self._write(batch, tx)
-        except BaseException:
             if room is not None:
-                room.undone(batch.changes)
+                room.written(batch.changes)
+        except BaseException:
             self.discard()
             raise
+        finally:
+            if room is not None:
+                room.under_way = None
 
     def _look_ahead(self, before: Batch, follow: Follow) -> None:
         if self._queue or self.aside or self.effect.barred or (turn := follow()) is None:
@@ -259,12 +262,13 @@ class Batches:
         if self._queue and now < self._shared_until:
             self._forget(job, due)
         batch = Batch(job, due, Changes(self._tally, self._witness, self.observer.watches), now)
-        if before is not None:
-            before.leave_alone(due)
-        self.cache.drop(self.cache.changed(due, now))
+        if before is None:
+            self.cache.drop(self.cache.changed(due, now))
+        else:
+            self.cache.drop(self.cache.changed(before.leaves_alone(due), now))
         batch.entities, missing = self.cache.find(batch.keys)
-        if before is not None:
-            before.leave_alone(missing)
+        if before is not None and len(before.leaves_alone(missing)) < len(missing):
+            raise TooEarly
         if missing:
             self._load(missing, batch.entities)
         waking = [entity for entity in map(batch.entities.__getitem__, due) if at_home(entity, fences)]
@@ -275,6 +279,8 @@ class Batches:
         awake = [entity.key for entity in waking if self._planner.wake(entity, batch.changes, now)]
         if awake:
             held = self._store.held_together(awake, HELD_AT_ONCE)
+            if before is not None:
+                held = before.held_after(held, awake)
             batch.events = [read_back(self._codec, row, self.effect.barred) for row in held] + batch.events
         batch.deciding_s = time.monotonic() - began
         return batch
