@@ -132,6 +132,10 @@ class Store(Protocol):
     Unreachable: `inorder.Unreachable`, and what was under way is to be redone.
     """
 
+    works_elsewhere: bool
+    """Whether it writes in another process, and what it locks meanwhile keeps nobody else for long: then the worker may
+    do something else while it does."""
+
     def register(self, order: Order, baseline: int) -> None:
         """Note the stream's declaration. Raises `inorder.UsageError` if it was written under another one."""
 

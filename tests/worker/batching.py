@@ -20,6 +20,7 @@ from inorder.core.rows import EntityRow, HeldRow
 from inorder.core.waiting import Waiting
 from inorder.declaration import declaration_of
 from inorder.proof.memory import MemoryStore, MemoryTransaction
+from inorder.worker.ahead import Helper
 from inorder.worker.assemble import planner_for
 from inorder.worker.batch import Batches
 from inorder.worker.effects import FoldEffect, Manner, TxEffect
@@ -124,6 +125,7 @@ class Scene:
         room: bool = False,
         order: str = "strict",
         baseline: int = 0,
+        helper: Helper | None = None,
         **limits: Any,
     ) -> None:
         self.calls: list[str] = []
@@ -144,7 +146,7 @@ class Scene:
         self.effect = FoldEffect(declared) if kind == FOLD else TxEffect(declared)
         store: Any = self.store
         self.batches = Batches(
-            planner, self.effect, JsonCodec(declared), store, 3, self.clock, self._witness, queue, self.seen
+            planner, self.effect, JsonCodec(declared), store, 3, self.clock, self._witness, queue, self.seen, helper
         )
         self._then: Act = nothing
 

@@ -17,6 +17,7 @@ from inorder.core.order import Outcome
 from inorder.core.rows import HeldRow
 from inorder.core.waiting import Wait
 from inorder.errors import Fenced, HandlerTimeout, Mismatch, Unavailable, Unreachable
+from inorder.proof.rough import AtOnce
 from inorder.worker.ahead import Batch
 from inorder.worker.job import Job, Turn
 from inorder.worker.pool import Left, Pool
@@ -57,7 +58,7 @@ class Queue:
 
 
 def test_what_follows_is_decided_once_before_what_it_follows_is_written() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     queue = Queue(scene, job("a1 b1"), job("a2 c1"), job("a3"))
     assert queue.run_all() == "a1,b1,a2,c1,write a b,commit,a3,write a c,commit,write a,commit"
     assert scene.states() == {"a": [1, 2, 3], "b": [1], "c": [1]}
@@ -71,14 +72,14 @@ def test_what_follows_is_decided_once_before_what_it_follows_is_written() -> Non
 
 
 def test_what_follows_is_written_under_the_fences_of_where_it_came_from() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     Queue(scene, job("a1"), job("b1", THERE)).run_all()
     assert scene.store.fences == [{HERE: 7}, {THERE: 8}]
 
 
 @pytest.mark.parametrize("refusal", [Mismatch(["a"]), Unreachable("away")], ids=["mismatch", "away"])
 def test_what_was_decided_ahead_falls_with_what_it_rests_on(refusal: Exception) -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     queue = Queue(scene, job("a1 b1"), job("a2 c1"))
     scene.store.refusals = [refusal]
     first = queue.turns[0]
@@ -94,7 +95,7 @@ def test_what_was_decided_ahead_falls_with_what_it_rests_on(refusal: Exception) 
 
 
 def test_what_was_decided_ahead_of_a_partition_that_is_lost_is_decided_anew() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     queue = Queue(scene, job("a1"), job("a2", THERE))
     scene.store.refusals = [Fenced([HERE])]
     queue.run_all()
@@ -103,7 +104,7 @@ def test_what_was_decided_ahead_of_a_partition_that_is_lost_is_decided_anew() ->
 
 
 def test_a_batch_that_is_refused_itself_is_decided_anew() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     queue = Queue(scene, job("a1"), job("a2"))
     scene.calls = scene.store.log
     queue.run()
@@ -114,21 +115,23 @@ def test_a_batch_that_is_refused_itself_is_decided_anew() -> None:
 
 
 def test_nobody_asks_what_follows_where_a_handler_has_its_own_transaction() -> None:
-    scene = Scene(TX)
+    scene = Scene(TX, helper=AtOnce())
     queue = Queue(scene, job("a1"), job("a2"))
     queue.run()
     assert queue.asked == 0
 
 
-def test_nobody_asks_what_follows_in_a_queue_that_others_share() -> None:
-    scene = Scene(queue=True)
+def test_nobody_asks_what_follows_where_nobody_helps() -> None:
+    scene = Scene()
     queue = Queue(scene, job("a1"), job("a2"))
     queue.run()
     assert queue.asked == 0
+    scene.batches.abandon()
+    scene.batches.close()
 
 
 def test_nobody_asks_what_follows_while_an_event_is_barred() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     scene.effect.barred["a", 1] = HandlerTimeout("ran for more than 1 s")
     queue = Queue(scene, job("a1"), job("b1"))
     queue.run()
@@ -139,7 +142,7 @@ def test_nobody_asks_what_follows_while_an_event_is_barred() -> None:
 
 
 def test_nobody_asks_what_follows_what_has_lost_a_part_for_want_of_room() -> None:
-    scene = Scene(room=True, held=1)
+    scene = Scene(room=True, held=1, helper=AtOnce())
     queue = Queue(scene, job("a1 b2 c2 a2"), job("a3"))
     queue.run()
     assert queue.asked == 0
@@ -147,7 +150,7 @@ def test_nobody_asks_what_follows_what_has_lost_a_part_for_want_of_room() -> Non
 
 
 def test_what_waits_of_a_key_that_is_due_is_what_will_wait_then() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     scene.run(job("a2 b1"))
     scene.since()
     queue = Queue(scene, job("a1 a3"), job("b2"), due=["a"])
@@ -169,7 +172,7 @@ def test_what_a_batch_does_to_what_waits() -> None:
 
 
 def test_a_key_that_is_due_and_was_left_alone_is_looked_at_ahead() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     scene.run(job("a2"))
     scene.run(job("a1"))
     scene.since()
@@ -180,7 +183,7 @@ def test_a_key_that_is_due_and_was_left_alone_is_looked_at_ahead() -> None:
 
 
 def test_an_entity_that_found_no_room_in_memory_is_not_read_before_it_is_written() -> None:
-    scene = Scene(cache_bytes=2_000)
+    scene = Scene(cache_bytes=2_000, helper=AtOnce())
     queue = Queue(scene, job("a1 b1 c1 d1 e1 f1"), job("a2 b2 c2 d2 e2 f2"))
     queue.run()
     assert scene.calls == ["a1", "b1", "c1", "d1", "e1", "f1"]
@@ -191,7 +194,7 @@ def test_an_entity_that_found_no_room_in_memory_is_not_read_before_it_is_written
 
 
 def test_what_cannot_be_read_ahead_is_read_when_its_turn_comes() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     queue = Queue(scene, job("a1"), job("a2 b1"))
     load = scene.store.load
 
@@ -210,7 +213,7 @@ def test_what_cannot_be_read_ahead_is_read_when_its_turn_comes() -> None:
 
 
 def test_what_fails_ahead_fails_when_its_turn_comes_and_not_before() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     scene.fails["b1"] = Unavailable("what the handler needs is down")
     queue = Queue(scene, job("a1"), job("a2 b1"))
     queue.run()
@@ -224,7 +227,7 @@ def test_what_fails_ahead_fails_when_its_turn_comes_and_not_before() -> None:
 
 
 def test_an_event_that_fails_ahead_is_tried_again_once() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     scene.fails["b1"] = ValueError("no")
     Queue(scene, job("a1"), job("a2 b1"), job("c1")).run_all()
     waiting = scene.waiting("b")
@@ -235,7 +238,7 @@ def test_an_event_that_fails_ahead_is_tried_again_once() -> None:
 
 
 def test_what_is_discarded_is_decided_anew() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     queue = Queue(scene, job("a1"), job("a2 b1", THERE))
     scene.calls = scene.store.log
     queue.run()
@@ -249,7 +252,7 @@ def test_what_is_discarded_is_decided_anew() -> None:
 
 
 def test_what_was_decided_ahead_does_not_hold_for_another_job() -> None:
-    scene = Scene()
+    scene = Scene(helper=AtOnce())
     queue = Queue(scene, job("a1"), job("a2"))
     queue.run()
     scene.run(job("b1"))
@@ -259,7 +262,7 @@ def test_what_was_decided_ahead_does_not_hold_for_another_job() -> None:
 
 
 def test_what_is_about_to_be_written_takes_room_from_what_follows() -> None:
-    scene = Scene(room=True, held=1)
+    scene = Scene(room=True, held=1, helper=AtOnce())
     queue = Queue(scene, job("a2"), job("b2"))
     queue.run()
     queue.run()
@@ -268,7 +271,7 @@ def test_what_is_about_to_be_written_takes_room_from_what_follows() -> None:
 
 
 def test_what_was_not_written_takes_no_room() -> None:
-    scene = Scene(room=True, held=1)
+    scene = Scene(room=True, held=1, helper=AtOnce())
     scene.store.refusals = [Unreachable("away")]
     with pytest.raises(Unreachable):
         scene.run(job("a2"))
@@ -283,8 +286,7 @@ class Threaded(Scene):
     """Batches with a helper."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.pool = self.batches._helper = Pool(1)
+        super().__init__(helper=Pool(1))
 
 
 def test_what_follows_is_decided_while_the_store_writes() -> None:

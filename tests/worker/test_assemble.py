@@ -19,6 +19,8 @@ from inorder.core.retry import ErrorClass
 from inorder.declaration import declaration_of
 from inorder.errors import Poison, Unavailable, Unreachable
 from inorder.proof.memory import MemoryStore, Tables
+from inorder.stores.postgres.store import PostgresStore
+from inorder.stores.sqlite.store import SqliteStore
 from inorder.worker import assemble, lane_runner, lane_work
 from inorder.worker.assemble import (
     CALL_EVENTS,
@@ -190,6 +192,24 @@ def test_batches_have_a_store_of_their_own_each_time_and_share_what_room_there_i
     assert batches._planner.room is others._planner.room is parts.room
     assert (batches._store, batches._tally, batches._clock) == (store, parts.tally, scene.clock)
     assert (batches._witness, batches._queue) == (witness, queue)
+
+
+@pytest.mark.parametrize(
+    ("kind", "elsewhere", "queue", "ahead"),
+    [(FOLD, True, False, True), (FOLD, False, False, False), (FOLD, True, True, False), (TX, True, False, False)],
+)
+def test_folds_are_decided_ahead_while_another_process_writes(
+    scene: Scene, kind: str, elsewhere: bool, queue: bool, ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryStore, "works_elsewhere", elsewhere)
+    scene.put_together(kind, Messages() if queue else Alone())
+    batches = scene.given["BatchRunner"][0]()[1]
+    assert (batches._helper is not None) == ahead
+
+
+def test_a_store_that_writes_in_the_workers_process_says_so() -> None:
+    assert PostgresStore.works_elsewhere
+    assert not SqliteStore.works_elsewhere, "a worker that is frozen in a handler must not keep the file from others"
 
 
 @pytest.mark.parametrize("queue", [True, False])

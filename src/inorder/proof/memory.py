@@ -61,6 +61,7 @@ class MemoryStore:
     """See `inorder.ports.Store`, and `inorder.stores.reading` for the questions of tools that it answers."""
 
     transaction_class: type[MemoryTransaction]
+    works_elsewhere = False
 
     def __init__(self, stream: str = "", tables: Tables | None = None) -> None:
         self.stream = stream

@@ -72,6 +72,20 @@ class RoughStore:
             raise Unreachable("the store's answer was lost")
 
 
+class AtOnce:
+    """Decides ahead before the batch at hand is written, in the same thread."""
+
+    def submit(self, task: Callable[[], None]) -> None:
+        """Do it."""
+        task()
+
+    def close(self) -> None:
+        """Nothing is under way."""
+
+    def abandon(self) -> None:
+        """Nothing is under way."""
+
+
 class SteppedRunner:
     """Does what `inorder.worker.runner.BatchRunner` does, a step at a time and without a thread."""
 

@@ -23,7 +23,7 @@ from inorder.proof.course import UNREADABLE, Act, Course, Do
 from inorder.proof.group import Group, SimulatedSource
 from inorder.proof.parts import Parts
 from inorder.proof.recorder import LedgeredFold, RecordedStore, Recorder, found_once, place_of
-from inorder.proof.rough import Rough, RoughStore, SteppedRunner
+from inorder.proof.rough import AtOnce, Rough, RoughStore, SteppedRunner
 from inorder.proof.subjects import fact
 from inorder.proof.system import Codec, System
 from inorder.proof.trace import Op, Step
@@ -52,7 +52,7 @@ class Node:
         self.store = RoughStore(RecordedStore(world.store, self.recorder), lambda: world.before_transaction(self))
         effect, limits = world.effect(self.recorder), world.declared.limits
         self.batches = world.parts.batches(
-            world.planner, effect, world.codec, self.store, world.tallies[number], world.clock
+            world.planner, effect, world.codec, self.store, world.tallies[number], world.clock, helper=AtOnce()
         )
         self.runner = SteppedRunner(self.batches, world.clock.now, limits.poll_events)
         self.source = SimulatedSource(world.group, self.name, lambda: self.loop._engine.fences)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
+from typing import Protocol
 
 from inorder.core.changes import Changes
 from inorder.core.entity import Entity
@@ -22,6 +23,14 @@ Follow = Callable[[], Turn | None]
 
 def nobody_follows() -> None:
     """Nothing is known of what comes next."""
+
+
+class Helper(Protocol):
+    """Where a batch is decided ahead: a thread of its own."""
+
+    def submit(self, task: Callable[[], None]) -> None: ...
+    def close(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 class TooEarly(Exception):

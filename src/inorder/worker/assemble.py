@@ -119,7 +119,10 @@ class Assembled:
         def make() -> tuple[Store, Batches]:
             store = self._registered(declared, open_store)
             effect = FoldEffect(declared) if declared.kind is Kind.FOLD else TxEffect(declared)
-            queue, helper = isinstance(source, Queue), Pool(1)
+            queue = isinstance(source, Queue)
+            # Workers of a queue change each other's entities.
+            ahead = declared.kind is Kind.FOLD and store.works_elsewhere and not queue
+            helper = Pool(1) if ahead else None
             return store, Batches(
                 planner(), effect, codec, store, self.tally, self.clock, witness, queue, observer, helper
             )

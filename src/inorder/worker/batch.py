@@ -21,11 +21,10 @@ from inorder.core.rows import HeldRow
 from inorder.errors import Fenced, InorderError, Mismatch, Poison
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, Observer, Store, Transaction
-from inorder.worker.ahead import Ahead, Batch, Follow, TooEarly, nobody_follows
+from inorder.worker.ahead import Ahead, Batch, Follow, Helper, TooEarly, nobody_follows
 from inorder.worker.cache import Cache
 from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
 from inorder.worker.job import Job
-from inorder.worker.pool import Pool
 from inorder.worker.timers import Timers
 
 log = logging.getLogger("inorder.worker")
@@ -56,7 +55,7 @@ class Batches:
         witness: Witness | None = None,
         queue: bool = False,
         observer: Observer = NOBODY,
-        helper: Pool | None = None,
+        helper: Helper | None = None,
     ) -> None:
         self.observer = observer
         self._helper = helper
@@ -105,8 +104,8 @@ class Batches:
         left out. Raises `Unreachable` and `Outage` when nothing can be done at present; then nothing was written, and
         the call is to be repeated.
 
-        While a fold's batch is written, what `follow` returns is decided, in the thread of the helper if there is one.
-        That is to be run next, or discarded.
+        While a fold's batch is written, what `follow` returns is decided by the helper, if there is one. That is to be
+        run next, or discarded.
         """
         if due and job.pieces and isinstance(self.effect, TxEffect):
             # What failed before may fail again, which would undo and redo all that shares its transaction.
@@ -211,7 +210,8 @@ class Batches:
                 room.under_way = None
 
     def _look_ahead(self, before: Batch, follow: Follow) -> None:
-        if self._queue or self.aside or self.effect.barred or (turn := follow()) is None:
+        helper = self._helper
+        if helper is None or self.aside or self.effect.barred or (turn := follow()) is None:
             return
         try:
             batch = self._read(turn.job, turn.due, turn.fences, before)
@@ -221,10 +221,7 @@ class Batches:
             self._forget(turn.job, turn.due)
             return
         ahead = self._ahead = Ahead(turn.job, batch)
-        if self._helper is None:
-            ahead.decide(self._decide)
-        else:
-            self._helper.submit(lambda: ahead.decide(self._decide))
+        helper.submit(lambda: ahead.decide(self._decide))
 
     def _decided_ahead(self, job: Job) -> Batch | None:
         """What was decided of this job while the one before it was written."""

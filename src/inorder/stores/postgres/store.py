@@ -39,6 +39,8 @@ class PostgresStore(Reads):
     for a look at what a store has. With `create=False`, a schema that is not there is an error.
     """
 
+    works_elsewhere = True
+
     def __init__(self, url: str, stream: str, create: bool = True) -> None:
         at = address(url)
         self.name = at.name

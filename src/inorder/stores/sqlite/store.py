@@ -30,6 +30,9 @@ class SqliteStore(Reads):
     error.
     """
 
+    # A worker that is frozen in the middle of a transaction keeps the file from all others: handlers run before it.
+    works_elsewhere = False
+
     def __init__(self, path: str, stream: str, create: bool = True) -> None:
         self.path = path
         self.stream = stream
