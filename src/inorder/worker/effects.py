@@ -217,8 +217,10 @@ class TxEffect(BatchEffect):
         try:
             if self.finisher is not None:
                 self.finisher.finish(self.function(event.payload, tx=AsyncTransaction(tx)))
-            elif inspect.isawaitable(self.function(event.payload, tx=tx)):
-                raise TypeError("returned an awaitable; declare the handler with async def")
+            else:
+                returned = self.function(event.payload, tx=tx)
+                if returned is not None and inspect.isawaitable(returned):
+                    raise TypeError("returned an awaitable; declare the handler with async def")
         except Exception:
             raise
         except BaseException as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -60,11 +61,14 @@ class PostgresTransaction(LetterWrites):
         """Run one statement of the user's."""
         if self.over is not None:
             raise self.over
-        if _ENDS.match(statement):
+        if _ends(statement):
             raise UsageError("a handler's transaction is ended by inorder, not from within")
-        with theirs(self._name):
+        try:
             self._begin()
             return self._link.cursors.execute(statement, parameters or None)
+        except psycopg.Error:
+            with theirs(self._name):
+                raise
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -198,6 +202,12 @@ class PostgresTransaction(LetterWrites):
             error = Mismatch(outdated(rows, dict(self._do("entity_revisions", keys=keys).fetchall())))
         self.over = error
         raise error
+
+
+@lru_cache(maxsize=1_000)
+def _ends(statement: str) -> bool:
+    """Whether it would end the transaction, or begin another one."""
+    return _ENDS.match(statement) is not None
 
 
 def _entities(rows: Sequence[EntityRow]) -> dict[str, Any]:

@@ -46,8 +46,11 @@ class SqliteTransaction(LetterWrites):
         """Run one statement of the user's."""
         if self.over is not None:
             raise self.over
-        with theirs(self._path):
+        try:
             return self._connection.execute(statement, parameters)
+        except sqlite3.Error:
+            with theirs(self._path):
+                raise
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
