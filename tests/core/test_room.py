@@ -63,16 +63,16 @@ def test_what_is_about_to_be_written_and_what_was_takes_room_too() -> None:
     assert room.touched
 
 
-def test_what_is_being_written_takes_room_until_it_is_known_what_became_of_it() -> None:
+def test_what_is_being_written_takes_room_from_what_follows_it() -> None:
     room, changes = Room(LIMITS), Changes(0)
     room.read(letters=1, held=3, crowded=set())
     changes.letters += [letter(), letter()]
     changes.held |= {("b", n): held("b", n) for n in (2, 3, 4)}
     changes.released.add(("c", 2))
-    room.under_way = changes
-    assert room.for_letter("a", Changes(0)) is not None
-    assert room.for_held(Entity("b"), Changes(0)) is not None
-    room.under_way = None
+    following = Changes(0)
+    following.preceding = changes
+    assert room.for_letter("a", following) is not None
+    assert room.for_held(Entity("b"), following) is not None
     assert room.for_letter("a", Changes(0)) is None
     assert room.for_held(Entity("b"), Changes(0)) is None
 

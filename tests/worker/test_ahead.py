@@ -6,9 +6,10 @@ Pure but for the last tests: the store is in memory, and what follows is decided
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from inorder.core.changes import Changes
@@ -130,15 +131,31 @@ def test_nobody_asks_what_follows_where_nobody_helps() -> None:
     scene.batches.close()
 
 
-def test_nobody_asks_what_follows_while_an_event_is_barred() -> None:
+def test_an_event_that_is_barred_is_not_decided_ahead_and_others_are() -> None:
     scene = Scene(helper=AtOnce())
-    scene.effect.barred["a", 1] = HandlerTimeout("ran for more than 1 s")
-    queue = Queue(scene, job("a1"), job("b1"))
-    queue.run()
-    assert queue.asked == 0
+    scene.effect.barred["b", 1] = HandlerTimeout("ran for more than 1 s")
+    queue = Queue(scene, job("a1"), job("b1 c1"), job("d1"))
+    assert queue.run_all() == "a1,write a,commit,d1,c1,write b c,commit,write d,commit".replace("d1,c1", "c1,d1")
     assert scene.effect.barred == {}, "it is a retry now"
-    queue.run()
-    assert queue.asked == 1
+    scene.effect.barred["z", 1] = HandlerTimeout("ran for more than 1 s")
+    queue = Queue(scene, job("a2"), job("c2"))
+    assert queue.run_all() == "a2,c2,write a,commit,write c,commit"
+
+
+def test_what_waited_and_cannot_be_read_back_is_not_decided_ahead() -> None:
+    scene = Scene(helper=AtOnce())
+    scene.run(job("a2"))
+    scene.run(job("a1"))
+    rows = scene.store.held_together
+    spoiled = Record(HERE, 0, b"", b"{")
+    scene.store.held_together = lambda keys, most: [  # type: ignore[method-assign]
+        msgspec.structs.replace(row, record=spoiled) for row in rows(keys, most)
+    ]
+    scene.since()
+    queue = Queue(scene, job("b1"), job("c1"), due=["a"])
+    assert queue.run_all() == "b1,write b,commit,c1,write a c,commit"
+    assert [row.letter.version for row in scene.store.letters()] == [2]
+    assert scene.effect.barred == {}
 
 
 def test_nobody_asks_what_follows_what_has_lost_a_part_for_want_of_room() -> None:
@@ -367,6 +384,39 @@ def test_what_is_decided_ahead_has_ended_when_batches_are_closed() -> None:
     threading.Timer(0.05, go_on.set).start()
     scene.batches.close()
     assert ended == [True]
+
+
+def test_what_is_decided_ahead_ends_before_its_next_event_when_it_is_not_needed() -> None:
+    scene = Threaded()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(entry: Any) -> None:
+        if entry.key == "b":
+            begun.set()
+            assert go_on.wait(PATIENCE_S)
+
+    scene._then = slowly
+    queue = Queue(scene, job("a1"), job("b1 b2 b3"))
+    queue.run()
+    assert begun.wait(PATIENCE_S)
+    threading.Timer(0.05, go_on.set).start()
+    scene.batches.discard()
+    assert scene.calls == ["a1", "b1"]
+    queue.run()
+    scene.batches.close()
+    assert scene.states() == {"a": [1], "b": [1, 2, 3]}
+
+
+def test_nobody_waits_for_what_could_not_begin() -> None:
+    class Full(AtOnce):
+        def submit(self, task: Callable[[], None]) -> None:
+            raise RuntimeError("can't start new thread")
+
+    scene = Scene(helper=Full())
+    queue = Queue(scene, job("a1"), job("b1"))
+    with pytest.raises(RuntimeError, match="can't start"):
+        queue.run()
+    scene.batches.close()
 
 
 def held(key: str, version: int) -> HeldRow:

@@ -1,20 +1,28 @@
 """What a batch runner says is next while a batch is written, and what becomes of that.
 
-Pure: no thread runs.
+Pure but for the last test: no thread runs.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from inorder.core.planner import NoRoom
 from inorder.core.waiting import Wait, Waiting
 from inorder.errors import HandlerTimeout, Unreachable
 from inorder.worker import runner as running
-from tests.worker.played import HERE, THERE
-from tests.worker.threaded import FENCES, RETRY, Scene, played
+from inorder.worker.pool import Pool
+from inorder.worker.runner import BatchRunner
+from tests.worker.batching import Scene as Folds
+from tests.worker.batching import job as entries
+from tests.worker.bench import PATIENCE_S
+from tests.worker.played import HERE, THERE, Still
+from tests.worker.threaded import FENCES, RETRY, Scene, Store, played
 
 
 @pytest.fixture
@@ -126,6 +134,20 @@ def test_what_goes_is_left_out_of_what_is_next_and_that_is_decided_anew(scene: S
     assert [unit.partition for unit in scene.runner.settled()] == [HERE, HERE]
 
 
+def test_what_is_next_is_decided_anew_when_other_partitions_are_ours(scene: Scene) -> None:
+    scene.submit("a")
+    scene.submit("bcde")
+    scene.batches.meanwhile = lambda: scene.runner.own({HERE: 7})
+    assert scene.next()
+    scene.batches.meanwhile = lambda: scene.runner.own({HERE: 7})
+    scene.submit("fghi")
+    assert scene.next()
+    assert scene.batches.told == ["discarded"]
+    assert scene.batches.runs[1] == (["b", "c", "d", "e"], [], {HERE: 7})
+    assert scene.next()
+    assert scene.batches.told == ["discarded"], "the same as before are ours"
+
+
 def test_nothing_is_discarded_where_nothing_was_next(scene: Scene) -> None:
     scene.submit("a")
     dropped: list[bool] = []
@@ -148,6 +170,24 @@ def test_what_is_next_waits_for_room_with_what_is_aside(scene: Scene) -> None:
     while scene.runner._queue or scene.runner._ahead:
         assert scene.next()
     assert [key for run in scene.runs for key in run if key in "acde"] == ["a", "a", "c", "d", "e"]
+
+
+def test_what_is_next_comes_after_what_was_put_aside_of_its_partition(scene: Scene) -> None:
+    scene.submit("a")
+    scene.submit("bcde")
+
+    def no_room() -> None:
+        turn: Any = scene.runner._current
+        error = NoRoom(turn.job.events[0], "no room")
+        scene.batches.aside.append((error, turn.job.split(HERE, error.first)))
+        scene.batches.meanwhile = lambda: None
+
+    scene.batches.meanwhile = no_room
+    assert scene.next()
+    scene.runner.try_again()
+    while scene.runner._queue or scene.runner._ahead:
+        assert scene.next()
+    assert [key for run in scene.runs[1:] for key in run] == ["a", "b", "c", "d", "e"]
 
 
 def test_in_an_outage_the_same_is_next(scene: Scene) -> None:
@@ -217,3 +257,45 @@ def test_batches_are_closed_when_a_thread_fails(scene: Scene) -> None:
     assert scene.batches.told == ["closed"]
     with pytest.raises(ValueError, match="broken"):
         scene.runner.settled()
+
+
+# With threads.
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_handler_that_returns_while_it_is_given_up_on_leaves_the_runner_as_it_was(ahead: bool) -> None:
+    """Its thread waits for the runner when it is told to end: that must not cost the runner its lock."""
+    go_on, hung, returned = (threading.Event() for _ in range(3))
+
+    def hang(entry: Any) -> None:
+        if entry.key == ("b" if ahead else "a") and not hung.is_set():
+            hung.set()
+            assert go_on.wait(PATIENCE_S)
+            returned.set()
+
+    class Slow(Store):
+        def abandon(self) -> None:
+            go_on.set()
+            assert returned.wait(PATIENCE_S)
+            time.sleep(0.05)
+
+    def make() -> Any:
+        made = Folds(helper=Pool(1) if ahead else None)
+        made._then = hang
+        return Slow(), made.batches
+
+    runner = BatchRunner(make, Still(), 1)
+    runner.own(FENCES)
+    for one in ("a1", "b1"):
+        runner.submit(entries(one))
+    assert hung.wait(PATIENCE_S)
+    old = runner._thread
+    runner.watch(-1.0)
+    runner.watch(-1.0)
+    old.join(PATIENCE_S)
+    assert not old.is_alive()
+    asked = threading.Thread(target=runner.busy, daemon=True)
+    asked.start()
+    asked.join(PATIENCE_S)
+    assert not asked.is_alive(), "the lock is still taken"
+    assert runner.stop(PATIENCE_S)

@@ -45,14 +45,11 @@ class Thread:
         return not self.ends
 
 
-class Condition:
-    """Nobody else is there: whoever waits has `meanwhile` happen."""
+class Lock:
+    """Nobody else is there to take it."""
 
     def __init__(self) -> None:
         self.held = False
-        self.told = 0
-        self.waits: list[float] = []
-        self.meanwhile: Callable[[], None] = lambda: None
 
     def __enter__(self) -> None:
         assert not self.held
@@ -61,16 +58,26 @@ class Condition:
     def __exit__(self, *_: object) -> None:
         self.held = False
 
+
+class Condition:
+    """Whoever waits has `meanwhile` happen."""
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+        self.told = 0
+        self.waits: list[float] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
     def notify_all(self) -> None:
-        assert self.held
+        assert self.lock.held
         self.told += 1
 
     def wait(self, timeout_s: float) -> None:
-        assert self.held
+        assert self.lock.held
         self.waits.append(timeout_s)
-        self.held = False
+        self.lock.held = False
         self.meanwhile()
-        self.held = True
+        self.lock.held = True
 
     def wait_for(self, holds: Callable[[], Any], timeout_s: float) -> bool:
         if not holds():
@@ -180,7 +187,7 @@ class Scene:
 
 def played(monkeypatch: pytest.MonkeyPatch) -> Scene:
     """A scene in which no thread runs, and what is thrown into one is noted."""
-    monkeypatch.setattr(running, "threading", SimpleNamespace(Thread=Thread, Condition=Condition))
+    monkeypatch.setattr(running, "threading", SimpleNamespace(Thread=Thread, RLock=Lock, Condition=Condition))
     scene = Scene()
     monkeypatch.setattr(running, "throw", lambda error, thread: scene.thrown.append((error, thread)))
     return scene

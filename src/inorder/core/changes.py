@@ -28,6 +28,7 @@ class Changes:
         "grown",
         "held",
         "letters",
+        "preceding",
         "released",
         "tally",
         "waits",
@@ -52,6 +53,8 @@ class Changes:
         self.letters: list[Letter] = []
         self.waits: dict[str, Waiting | None] = {}
         self.counts: dict[tuple[int, str], int] = {}
+        self.preceding: Changes | None = None
+        """What is being written while this is decided: it takes room too."""
 
     def __bool__(self) -> bool:
         return bool(self.counts or self.entities)

@@ -16,15 +16,13 @@ from inorder.core.limits import Limits
 class Room:
     """How much is there, as last read from the store and added to since."""
 
-    __slots__ = ("_crowded", "_held", "_letters", "_limits", "touched", "under_way")
+    __slots__ = ("_crowded", "_held", "_letters", "_limits", "touched")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._letters = 0
         self._held = 0
         self._crowded: Collection[str] = ()
-        self.under_way: Changes | None = None
-        """What is being committed, while what comes after it is decided."""
         self.touched = True
         """Whether anything was asked for since the store was read last: if not, there is no need to read again."""
 
@@ -41,13 +39,12 @@ class Room:
     def written(self, changes: Changes) -> None:
         """These were committed."""
         self._letters += len(changes.letters)
-        self._held += _more_held(changes)
+        self._held += len(changes.held) - len(changes.released)
 
     def for_letter(self, key: str | None, changes: Changes) -> str | None:
         """Why there is no room for one more letter; None if there is."""
         self.touched = True
-        coming = 0 if self.under_way is None else len(self.under_way.letters)
-        if self._letters + coming + len(changes.letters) >= self._limits.letters:
+        if self._letters + _letters(changes) >= self._limits.letters:
             return f"{self._limits.letters:,} dead letters are open, which is the limit (letters=)"
         if key in self._crowded:
             return f"key {key} has {self._limits.letters_per_key:,} open dead letters, the limit (letters_per_key=)"
@@ -58,11 +55,15 @@ class Room:
         self.touched = True
         if len(entity.held) >= self._limits.held_per_key:
             return f"{len(entity.held):,} events wait for key {entity.key}, which is the limit (held_per_key=)"
-        coming = 0 if self.under_way is None else _more_held(self.under_way)
-        if self._held + coming + _more_held(changes) >= self._limits.held:
+        if self._held + _held(changes) >= self._limits.held:
             return f"{self._limits.held:,} events wait, which is the limit (held=)"
         return None
 
 
-def _more_held(changes: Changes) -> int:
-    return len(changes.held) - len(changes.released)
+def _letters(changes: Changes) -> int:
+    return len(changes.letters) + (0 if changes.preceding is None else len(changes.preceding.letters))
+
+
+def _held(changes: Changes) -> int:
+    held = len(changes.held) - len(changes.released)
+    return held if changes.preceding is None else held + _held(changes.preceding)

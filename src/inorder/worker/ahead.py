@@ -73,7 +73,9 @@ class Ahead:
     def __init__(self, job: Job, batch: Batch) -> None:
         self.job = job
         self.batch = batch
-        self._over = threading.Event()
+        # Not an event: whoever waits may be told to end, and the lock within an event would stay taken.
+        self._over = threading.Lock()
+        self._over.acquire()
 
     def decide(self, decide: Callable[[Batch], None]) -> None:
         """Decide it, in whatever thread. What fails is decided once more when its turn has come, and fails then."""
@@ -82,9 +84,9 @@ class Ahead:
         except (Exception, Abort) as error:
             log.debug("not decided ahead: %s", error)
         finally:
-            self._over.set()
+            self._over.release()
 
     def decided(self) -> bool:
         """Wait until this is over. Returns whether it is decided."""
-        self._over.wait()
-        return self.batch.decided
+        with self._over:
+            return self.batch.decided

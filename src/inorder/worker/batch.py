@@ -170,7 +170,7 @@ class Batches:
         self.cache.drop(due)
 
     def _once(self, job: Job, due: list[str], fences: Mapping[Partition, int], manner: Manner, follow: Follow) -> None:
-        effect, room = self.effect, self._planner.room
+        effect = self.effect
         effect.failed = 0
         batch = self._decided_ahead(job) or self._read(job, due, fences)
         if isinstance(effect, TxEffect):
@@ -179,12 +179,12 @@ class Batches:
                 with self._together(tx) if manner is Manner.TOGETHER else nullcontext():
                     self._decide(batch)
                 self._write(batch, tx)
-            if room is not None:
-                room.written(batch.changes)
         else:
             if not batch.decided:
                 self._decide(batch)
             self._write_and_look_ahead(batch, follow)
+        if self._planner.room is not None:
+            self._planner.room.written(batch.changes)
         told, early = self.timers.all(), batch.early
         self.timers.note({key: early[key] for key in early if key not in told} | batch.changes.waits)
         if batch.changes:
@@ -192,36 +192,34 @@ class Batches:
 
     def _write_and_look_ahead(self, batch: Batch, follow: Follow) -> None:
         """Write a batch, and decide the next one meanwhile, as if this were written."""
-        room = self._planner.room
-        if room is not None:
-            room.under_way = batch.changes
         try:
             self._look_ahead(batch, follow)
             if batch.changes:
                 with self._store.transaction() as tx:
                     self._write(batch, tx)
-            if room is not None:
-                room.written(batch.changes)
         except BaseException:
             self.discard()
             raise
-        finally:
-            if room is not None:
-                room.under_way = None
 
     def _look_ahead(self, before: Batch, follow: Follow) -> None:
         helper = self._helper
-        if helper is None or self.aside or self.effect.barred or (turn := follow()) is None:
+        if helper is None or self.aside or (turn := follow()) is None:
             return
         try:
             batch = self._read(turn.job, turn.due, turn.fences, before)
         except TooEarly:
             return
-        except Exception:
+        except Exception as error:
+            log.debug("not read ahead: %s", error)
             self._forget(turn.job, turn.due)
             return
-        ahead = self._ahead = Ahead(turn.job, batch)
+        if self.effect.bars(batch.events):
+            # They are let off when what they came to is written, and it is not known yet what else they come to.
+            self._forget(turn.job, turn.due)
+            return
+        ahead = Ahead(turn.job, batch)
         helper.submit(lambda: ahead.decide(self._decide))
+        self._ahead = ahead
 
     def _decided_ahead(self, job: Job) -> Batch | None:
         """What was decided of this job while the one before it was written."""
@@ -238,7 +236,9 @@ class Batches:
         """Forget what was decided ahead: what it rests on was not written, or is ours no longer."""
         ahead = self._ahead
         if ahead is not None:
+            self.effect.cancelled = True
             ahead.decided()
+            self.effect.cancelled = False
             self.cache.drop(ahead.batch.keys)
             self._ahead = None
 
@@ -259,10 +259,8 @@ class Batches:
         if self._queue and now < self._shared_until:
             self._forget(job, due)
         batch = Batch(job, due, Changes(self._tally, self._witness, self.observer.watches), now)
-        if before is None:
-            self.cache.drop(self.cache.changed(due, now))
-        else:
-            self.cache.drop(self.cache.changed(before.leaves_alone(due), now))
+        batch.changes.preceding = None if before is None else before.changes
+        self.cache.drop(self.cache.changed(due if before is None else before.leaves_alone(due), now))
         batch.entities, missing = self.cache.find(batch.keys)
         if before is not None and len(before.leaves_alone(missing)) < len(missing):
             raise TooEarly
@@ -291,6 +289,7 @@ class Batches:
             self.effect.now_at = None
         for found in batch.malformed:
             self._planner.malformed(found, batch.changes, batch.now)
+        batch.changes.preceding = None
         batch.rows = batch.changes.rows(self.effect.encode, self._planner.guard.remembered)
         self.cache.grew(batch.changes.grown)
         batch.decided = True

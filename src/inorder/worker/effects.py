@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import suppress
 from enum import Enum
 from typing import Any
@@ -40,6 +40,10 @@ class Redo(Abort):
         self.event = event
         self.error = error
         super().__init__(str(error))
+
+
+class Cancelled(Abort):
+    """What is being decided is not needed any more."""
 
 
 class StoreFailed(Abort):
@@ -94,6 +98,8 @@ class BatchEffect:
         self._refused: set[tuple[str, int]] = set()
         self.failed = 0
         """Events whose failure cost a savepoint, and nobody else anything, in the batch at hand."""
+        self.cancelled = False
+        """Set from another thread: what is being decided is to end before its next event."""
         self.now_at: Event | None = None
         """The event whose handler is running: whoever watches can see that it hangs."""
 
@@ -103,6 +109,10 @@ class BatchEffect:
         if at in self.barred:
             self._refused.add(at)
             raise self.barred[at]
+
+    def bars(self, events: Iterable[Event]) -> bool:
+        """Whether any of these events is barred."""
+        return bool(self.barred) and any((event.key, event.version) in self.barred for event in events)
 
     def written(self) -> None:
         """What barred events came to is in the store: they may be tried again."""
@@ -146,6 +156,8 @@ class FoldEffect(BatchEffect):
 
     def apply(self, entity: Entity, event: Event) -> None:
         """Fold one event into the state. Raises TypeError when the function returns another type than it says."""
+        if self.cancelled:
+            raise Cancelled
         self.now_at = event
         if self.barred:
             self.bar(event)

@@ -36,7 +36,10 @@ class BatchRunner:
         self._make = make
         self._clock = clock
         self._merge = merge
-        self._condition = threading.Condition()
+        # Entered as a lock, and not as the condition around it: that is Python code, and a thread that is told to end
+        # within would keep the lock.
+        self._lock = threading.RLock()
+        self._condition = threading.Condition(self._lock)
         self._queue: deque[Job] = deque()
         self._current: Turn | None = None
         self._ahead: Turn | None = None
@@ -66,13 +69,15 @@ class BatchRunner:
 
     def submit(self, job: Job) -> None:
         """Queue a job."""
-        with self._condition:
+        with self._lock:
             self._queue.append(job)
             self._condition.notify_all()
 
     def own(self, fences: Mapping[Partition, int], due: Mapping[str, Waiting] | None = None) -> None:
         """The partitions that are ours now, and how keys of new ones wait."""
-        with self._condition:
+        with self._lock:
+            if self._ahead is not None and fences != self._fences:
+                self._stale = True
             self._fences = dict(fences)
             self._batches.timers.note(due or {})
             self._condition.notify_all()
@@ -92,36 +97,36 @@ class BatchRunner:
 
     def lost(self) -> dict[Partition, int]:
         """Partitions that the store says a newer owner has taken, with the fence it refused, since the last call."""
-        with self._condition:
+        with self._lock:
             found, self._lost = self._lost, {}
         return found
 
     def full(self) -> dict[Partition, str]:
         """Partitions whose next event finds no room in the store, and why."""
-        with self._condition:
+        with self._lock:
             return dict(self._full)
 
     def try_again(self) -> None:
         """There may be room for what found none."""
-        with self._condition:
+        with self._lock:
             self._queue.extendleft(self._aside.values())
             self._aside.clear()
             self._condition.notify_all()
 
     def wait(self, timeout_s: float) -> None:
         """Until something is settled, or the time is over."""
-        with self._condition:
+        with self._lock:
             self._condition.wait_for(lambda: self._settled or self._failure, timeout_s)
 
     def busy(self) -> bool:
         """Whether anything is queued or running, or an event waits for its retry."""
-        with self._condition:
+        with self._lock:
             running = self._current is not None or self._ahead is not None
             return bool(self._queue or running or self._settled or self._batches.timers.urgent)
 
     def drop(self, partitions: set[Partition], timeout_s: float) -> bool:
         """Forget what is queued of these partitions, and wait for what runs. Returns whether it ended in time."""
-        with self._condition:
+        with self._lock:
             for job in self._queue:
                 job.without(partitions)
             if self._ahead is not None:
@@ -148,7 +153,7 @@ class BatchRunner:
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what runs, start nothing more, and end the thread. Returns whether it ended in time."""
-        with self._condition:
+        with self._lock:
             self._stopping = True
             self._queue.clear()
             self._condition.notify_all()
@@ -162,7 +167,7 @@ class BatchRunner:
 
     def _abandon(self, event: Event, limit_s: float) -> None:
         log.error("key %s version %d: the handler hangs past %g s", event.key, event.version, limit_s)
-        with self._condition:
+        with self._lock:
             old, batches = self._thread, self._batches
             turns = [turn for turn in (self._current, self._ahead) if turn is not None]
             timers = batches.timers
@@ -200,11 +205,11 @@ class BatchRunner:
         except BaseException as error:
             if batches is self._batches:
                 self._failure = error
-                with self._condition:
+                with self._lock:
                     self._condition.notify_all()
 
     def _next(self, batches: Batches) -> bool:
-        with self._condition:
+        with self._lock:
             while not (self._queue or self._ahead or self._stopping) and batches is self._batches:
                 left = batches.timers.next() - self._clock.now()
                 if left <= 0:
@@ -217,7 +222,7 @@ class BatchRunner:
         if stale:
             batches.discard()
         lost = self._persist(batches, turn)
-        with self._condition:
+        with self._lock:
             if batches is not self._batches:
                 return False
             self._current = None
@@ -243,7 +248,7 @@ class BatchRunner:
 
     def _follow(self, batches: Batches) -> Turn | None:
         """What will be done after the turn at hand, if it is known."""
-        with self._condition:
+        with self._lock:
             if batches is not self._batches or self._stopping or self._stale or not (self._ahead or self._queue):
                 return None
             self._ahead = self._taken()
@@ -256,7 +261,10 @@ class BatchRunner:
         for error, aside in batches.aside:
             ours = [unit for unit in aside.units if self._fences.get(unit.partition) == unit.fence]
             if ours and error.partition not in lost:
-                self._aside.setdefault(error.partition, Job()).absorb(aside)
+                behind = self._aside.setdefault(error.partition, Job())
+                behind.absorb(aside)
+                if self._ahead is not None:
+                    behind.absorb(self._ahead.job.split(error.partition))
                 self._full[error.partition] = str(error)
         batches.aside.clear()
 
@@ -273,7 +281,7 @@ class BatchRunner:
                     log.error("paused: %s", error)
                 self.outage = str(error)
                 batches.observer.paused("store" if isinstance(error, Unreachable) else "handler", self.outage)
-                with self._condition:
+                with self._lock:
                     stopped = self._condition.wait_for(lambda: self._stopping, pause_s)
                 if stopped:
                     return None
