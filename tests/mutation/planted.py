@@ -47,10 +47,8 @@ PLANTED = (
         "worker",
         "worker/batch.py",
         (
-            "                if changes:\n"
-            "                    tx.write(self._rows(changes), changes, fences)\n        else:",
-            "            if changes:\n                with self._store.transaction() as tx:\n"
-            "                    tx.write(self._rows(changes), changes, fences)\n        else:",
+            "                self._write(batch, tx)\n        else:",
+            "            with self._store.transaction() as tx:\n                self._write(batch, tx)\n        else:",
         ),
     ),
     _one("SQLite: no fence is checked", "sqlite", "stores/sqlite/transaction.py", ("self._check(fences)\n", "pass\n")),
@@ -101,10 +99,10 @@ PLANTED = (
         "worker",
         "worker/runner.py",
         (
-            "        lost = self._persist(batches, job, due, fences)\n",
-            "        self._settled += job.units\n        lost = self._persist(batches, job, due, fences)\n",
+            "        lost = self._persist(batches, turn)\n",
+            "        self._settled += turn.job.units\n        lost = self._persist(batches, turn)\n",
         ),
-        ("                self._settled += job.units\n", ""),
+        ("                self._settled += turn.job.units\n", ""),
     ),
     _one(
         "lanes settle before they commit",
@@ -150,7 +148,7 @@ PLANTED = (
         "the time of a retry is not noted",
         "worker",
         "worker/batch.py",
-        ("self.timers.note({key: early[key] for key in early if key not in told} | changes.waits)", "pass"),
+        ("self.timers.note({key: early[key] for key in early if key not in told} | batch.changes.waits)", "pass"),
     ),
     _one(
         "lanes: the time of a retry is not noted",
@@ -175,6 +173,30 @@ PLANTED = (
             "tried again.\n                self.cache.clear()\n",
             "tried again.\n",
         ),
+    ),
+    _one(
+        "what was decided ahead is kept although what it rests on was refused",
+        "worker",
+        "worker/batch.py",
+        (
+            "        except BaseException:\n            self.discard()\n            raise\n",
+            "        except BaseException:\n            raise\n",
+        ),
+    ),
+    _one(
+        "what was decided ahead of a partition that went is written",
+        "worker",
+        "worker/runner.py",
+        (
+            "                self._ahead.job.without(partitions)\n                self._stale = True\n",
+            "                self._ahead.job.without(partitions)\n",
+        ),
+    ),
+    _one(
+        "what waits is read ahead as if what is being written did not change it",
+        "worker",
+        "worker/batch.py",
+        ("held = before.held_after(held, awake)", "pass"),
     ),
     _one(
         "a lease that is over is ignored",

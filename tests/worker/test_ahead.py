@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from inorder.core.rows import HeldRow
 from inorder.core.waiting import Wait
 from inorder.errors import Fenced, HandlerTimeout, Mismatch, Unavailable, Unreachable
 from inorder.proof.rough import AtOnce
+from inorder.worker import batch as batching
 from inorder.worker.ahead import Batch
 from inorder.worker.job import Job, Turn
 from inorder.worker.pool import Left, Pool
@@ -70,6 +73,8 @@ def test_what_follows_is_decided_once_before_what_it_follows_is_written() -> Non
         ("committed", ["a", "c"]),
         ("committed", ["a"]),
     ]
+    scene.run(job("a4"))
+    assert scene.store.loaded == [["a", "b"], ["c"]]
 
 
 def test_what_follows_is_written_under_the_fences_of_where_it_came_from() -> None:
@@ -296,6 +301,58 @@ def test_what_was_not_written_takes_no_room() -> None:
     assert (scene.batches.aside, scene.store.held_events(9)) == ([], 1)
 
 
+def test_what_was_decided_ahead_is_not_written_where_what_it_rests_on_was_not() -> None:
+    scene = Scene(helper=AtOnce())
+    queue = Queue(scene, job("a1"), job("a2"))
+    scene.store.refusals = [Unreachable("away")]
+    with pytest.raises(Unreachable):
+        queue.run()
+    queue.run()
+    assert (scene.states(), scene.store.fences, scene.seen.told) == ({}, [{HERE: 7}] * 2, [("committed", ["a"])])
+    assert [(row.key, row.version) for row in scene.store.held("a", 9)] == [("a", 2)]
+
+
+def test_room_that_is_read_before_something_is_committed_is_less_by_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(room=True, held=1, helper=AtOnce())
+    write = Transaction.write
+
+    def read(tx: Transaction, *of: Any) -> None:
+        scene.batches._planner.room.read(0, scene.store.held_events(9), ())  # type: ignore[union-attr]
+        write(tx, *of)
+
+    monkeypatch.setattr(Transaction, "write", read)
+    scene.run(job("a2"))
+    scene.run(job("b2"))
+    assert [error.first.key for error, _ in scene.batches.aside] == ["b"]
+    assert scene.store.held_events(9) == 1
+
+
+def test_a_helper_ends_with_its_batches() -> None:
+    told: list[str] = []
+    helper: Any = SimpleNamespace(close=lambda: told.append("closed"))
+    scene = Scene(helper=helper)
+    scene.batches.close()
+    assert told == ["closed"]
+
+
+def test_reading_and_deciding_count_as_one_and_storing_as_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, ticks, told = Scene(helper=AtOnce()), count(), list[tuple[float, float]]()
+    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr(scene.seen, "committed", lambda changes, *seconds: told.append(seconds))
+    Queue(scene, job("a1"), job("b1")).run_all()
+    assert told == [(2.0, 1.0), (2.0, 1.0)], "a second for each look at the clock"
+
+
+def test_a_loop_that_hangs_is_woken_when_batches_are_abandoned() -> None:
+    scene = Scene(helper=AtOnce())
+    scene.batches.abandon()
+    woken: list[bool] = []
+    finisher: Any = SimpleNamespace(wake=lambda: woken.append(True))
+    scene.effect.finisher = finisher
+    scene.batches.abandon()
+    assert woken == [True]
+
+
 # In a thread of its own.
 
 
@@ -372,15 +429,17 @@ def test_a_handler_that_hangs_ahead_is_told_to_end_and_keeps_nobody() -> None:
 
 def test_what_is_decided_ahead_has_ended_when_batches_are_closed() -> None:
     scene = Threaded()
-    go_on, ended = threading.Event(), []
+    begun, go_on, ended = threading.Event(), threading.Event(), []
 
     def slowly(entry: Any) -> None:
         if entry.key == "b":
+            begun.set()
             assert go_on.wait(PATIENCE_S)
             ended.append(True)
 
     scene._then = slowly
     Queue(scene, job("a1"), job("b1")).run()
+    assert begun.wait(PATIENCE_S)
     threading.Timer(0.05, go_on.set).start()
     scene.batches.close()
     assert ended == [True]

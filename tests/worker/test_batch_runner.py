@@ -13,6 +13,7 @@ import pytest
 
 from inorder.core.engine import Unit
 from inorder.core.waiting import Wait, Waiting
+from inorder.worker.job import Turn
 from tests.worker.played import HERE, THERE
 from tests.worker.threaded import FENCES, RETRY, Scene, job, no_room, played
 
@@ -193,7 +194,7 @@ def test_what_runs_while_a_partition_goes_is_waited_for(scene: Scene, ends: bool
 def test_what_begins_after_a_partition_went_is_not_waited_for(scene: Scene) -> None:
     scene.submit("a")
     said: list[bool] = []
-    scene.condition.meanwhile = lambda: setattr(scene.runner, "_current", job("b"))
+    scene.condition.meanwhile = lambda: setattr(scene.runner, "_current", Turn(job("b"), [], FENCES))
     scene.batches.meanwhile = lambda: said.append(scene.runner.drop({HERE}, 9.0))
     scene.next()
     assert said == [True]

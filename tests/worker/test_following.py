@@ -134,6 +134,27 @@ def test_what_goes_is_left_out_of_what_is_next_and_that_is_decided_anew(scene: S
     assert [unit.partition for unit in scene.runner.settled()] == [HERE, HERE]
 
 
+def test_a_partition_is_let_go_when_no_handler_runs_for_what_was_next(scene: Scene) -> None:
+    scene.submit("a")
+    scene.submit("bcde", THERE)
+    assert scene.next()
+    let_go: list[bool] = []
+    scene.condition.meanwhile = lambda: let_go.append(scene.next())
+    assert scene.runner.drop({THERE}, 9.0)
+    assert (scene.batches.told, let_go, scene.condition.waits) == (["discarded"], [True], [9.0])
+    assert scene.runner.drop({THERE}, 9.0)
+    assert scene.condition.waits == [9.0], "nothing runs"
+
+
+def test_nobody_waits_for_what_is_next_where_that_will_not_be_run(scene: Scene) -> None:
+    scene.submit("a")
+    scene.submit("bcde", THERE)
+    assert scene.next()
+    scene.runner.stop(9.0)
+    assert scene.runner.drop({THERE}, 9.0)
+    assert scene.condition.waits == []
+
+
 def test_what_is_next_is_decided_anew_when_other_partitions_are_ours(scene: Scene) -> None:
     scene.submit("a")
     scene.submit("bcde")

@@ -136,10 +136,11 @@ class BatchRunner:
                 self._aside.pop(partition, None)
                 self._full.pop(partition, None)
             current = self._current
-            return self._condition.wait_for(
-                lambda: self._current is not current or self._current is None or self._failure is not None,
-                timeout_s,
-            )
+            return self._condition.wait_for(lambda: self._failure is not None or self._let_go(current), timeout_s)
+
+    def _let_go(self, of: Turn | None) -> bool:
+        """Whether this turn is over, and so is what was decided of partitions that went."""
+        return (self._current is not of or of is None) and (self._stopping or not self._stale)
 
     def watch(self, limit_s: float) -> bool:
         """Give up on a handler that has been running one event for longer than `limit_s`. Returns False."""
@@ -218,9 +219,12 @@ class BatchRunner:
             if self._stopping or batches is not self._batches:
                 return False
             turn, stale = self._taken(), self._stale
-            self._current, self._ahead, self._stale = turn, None, False
+            self._current, self._ahead = turn, None
         if stale:
             batches.discard()
+            with self._lock:
+                self._stale = False
+                self._condition.notify_all()
         lost = self._persist(batches, turn)
         with self._lock:
             if batches is not self._batches:
