@@ -56,12 +56,15 @@ class JsonCodec:
         fewer than it must have, or it would not have been decoded, so the sum is right only if each of them is.
         """
         values, named = piece.values, self._named
-        if named is None or self._quotes < 0:
+        if named is None:
             return None
         longest = self._limits.key_bytes // 4
         try:
             together = b"".join(values)  # type: ignore[arg-type]
-            if b"\\" in together or together.count(b'"') != self._quotes * len(values):
+            if b"\\" in together:
+                return None
+            counted = together.count(b'"') == self._quotes * len(values)
+            if not counted and not all(self._plain(value) for value in values):  # type: ignore[arg-type]
                 return None
             payloads = list(map(self._decode, values))  # type: ignore[arg-type]
             keys, versions, ids = (list(map(get, payloads)) for get in named)
@@ -95,10 +98,7 @@ class JsonCodec:
                         "value: null" if value is None else f"value: {len(value)} bytes, of {most} allowed"
                     )
                 payload = decode(value)
-                # In JSON without a backslash, quotes come in pairs, two a string, and keys are strings. A flat payload
-                # with a known number of fields, and of text fields, so has a known number of quotes, unless a key
-                # comes twice.
-                if value.count(b'"') != quotes or b"\\" in value:
+                if b"\\" in value or (value.count(b'"') != quotes and not self._plain(value)):
                     self._look_closer(value)
                 key, version, event_id = fields(payload, piece, index)
                 if type(version) is not int or not 0 < version <= MAX_VERSION:
@@ -122,6 +122,21 @@ class JsonCodec:
         except _Unreadable:
             key = None
         return Malformed(one_line(reason), piece, index, key)
+
+    def _plain(self, value: bytes) -> bool:
+        """Whether JSON without a backslash has no key twice in one object, and a whole number for a version.
+
+        Its quotes come in pairs, two a string, and keys are strings. Of a key that comes twice the decoder keeps one,
+        and fewer strings are found than there are in the text. A flat payload with a known number of fields, and of
+        text fields, has a known number of quotes, and need not be looked at like this.
+        """
+        try:
+            found = _anything(value)
+        except Exception:
+            return False
+        if value.count(b'"') != 2 * _strings(found):
+            return False
+        return self._counted is None or (type(found) is dict and type(found.get(self._counted, 1)) is int)
 
     def _look_closer(self, value: bytes) -> None:
         """Refuse what decoders let pass: a key that comes twice, and what pydantic would make a version of."""
@@ -155,6 +170,20 @@ class JsonCodec:
 
 class _Unreadable(Exception):
     pass
+
+
+_anything = msgspec.json.Decoder().decode
+
+
+def _strings(found: Any) -> int:
+    """How many strings there are in decoded JSON, keys among them."""
+    if type(found) is str:
+        return 1
+    if type(found) is dict:
+        return len(found) + sum([_strings(value) for value in found.values()])
+    if type(found) is list:
+        return sum([_strings(value) for value in found])
+    return 0
 
 
 def _plain_texts(texts: Sequence[Any], longest: int) -> bool:
