@@ -106,6 +106,7 @@ class Watching(Seen):
         assert deciding_s is not None
         assert 0 <= deciding_s < 60
         assert 0 <= storing_s < 60
+        assert changes.preceding is None, "else each batch would keep all before it in memory"
         self.told.append(("committed", sorted(changes.entities)))
 
     def outdated(self) -> None:

@@ -331,6 +331,13 @@ def test_a_sync_handler_that_returns_an_awaitable_has_failed() -> None:
     loop.close()
 
 
+def test_whatever_else_a_handler_with_tx_returns_is_no_matter() -> None:
+    effect = posting(lambda entry: 5)
+    tx = within(effect, Manner.CAREFULLY)
+    effect.apply(Entity("a"), event(1))
+    assert WRITTEN in tx.noted
+
+
 def test_a_handler_with_tx_that_is_barred_is_not_called() -> None:
     effect = posting()
     tx = within(effect)

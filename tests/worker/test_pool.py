@@ -210,3 +210,13 @@ def test_an_error_is_raised_in_another_thread(spinning: threading.Thread) -> Non
 
 def test_nothing_is_raised_in_a_thread_that_has_not_begun() -> None:
     throw(Left, threading.Thread(target=print))
+
+
+def test_nothing_is_raised_in_a_thread_that_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one may have its number by now."""
+    ended = threading.Thread(target=len, args=("",))
+    ended.start()
+    ended.join()
+    assert ended.ident is not None
+    monkeypatch.delattr(pooling, "ctypes")
+    throw(Left, ended)

@@ -19,7 +19,8 @@ class Left(BaseException):
 def throw(error: type[BaseException], thread: threading.Thread) -> None:
     """Raise `error` in another thread, as soon as it next runs Python code."""
     # The number of a thread that has ended may be another's by now.
-    if thread.is_alive() and thread.ident is not None:
+    if thread.is_alive():
+        assert thread.ident is not None
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error))
 
 
