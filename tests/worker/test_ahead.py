@@ -5,7 +5,9 @@ Pure but for the last tests: the store is in memory, and what follows is decided
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from types import SimpleNamespace
@@ -21,8 +23,8 @@ from inorder.core.rows import HeldRow
 from inorder.core.waiting import Wait
 from inorder.errors import Fenced, HandlerTimeout, Mismatch, Unavailable, Unreachable
 from inorder.proof.rough import AtOnce
-from inorder.worker import batch as batching
 from inorder.worker.ahead import Batch
+from inorder.worker.effects import Finisher
 from inorder.worker.job import Job, Turn
 from inorder.worker.pool import Left, Pool
 from tests.worker.batching import FENCES, Scene, Transaction, job
@@ -337,7 +339,7 @@ def test_a_helper_ends_with_its_batches() -> None:
 
 def test_reading_and_deciding_count_as_one_and_storing_as_another(monkeypatch: pytest.MonkeyPatch) -> None:
     scene, ticks, told = Scene(helper=AtOnce()), count(), list[tuple[float, float]]()
-    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))
     monkeypatch.setattr(scene.seen, "committed", lambda changes, *seconds: told.append(seconds))
     Queue(scene, job("a1"), job("b1")).run_all()
     assert told == [(2.0, 1.0), (2.0, 1.0)], "a second for each look at the clock"
@@ -347,8 +349,13 @@ def test_a_loop_that_hangs_is_woken_when_batches_are_abandoned() -> None:
     scene = Scene(helper=AtOnce())
     scene.batches.abandon()
     woken: list[bool] = []
-    finisher: Any = SimpleNamespace(wake=lambda: woken.append(True))
-    scene.effect.finisher = finisher
+
+    class Waiting(asyncio.AbstractEventLoop):
+        def call_soon_threadsafe(self, *of: Any, **how: Any) -> Any:  # type: ignore[override]
+            woken.append(True)
+
+    scene.effect.finisher = Finisher()
+    scene.effect.finisher._loop = Waiting()  # type: ignore[abstract]
     scene.batches.abandon()
     assert woken == [True]
 
