@@ -13,6 +13,9 @@ from _pytest.nodeid import coerce_node_id
 
 from tests.services import ElasticMQ, KafkaCluster, Postgres
 
+LOG = logging.getLogger("inorder")
+LEVEL, HANDLERS = LOG.level, tuple(LOG.handlers)
+
 MARKER_OF_FIXTURE = {
     "kafka": "kafka",
     "kafka_three": "kafka",
@@ -52,12 +55,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _log_as_it_was() -> Iterator[None]:
-    """A test that runs a command in this process leaves the log as it found it."""
-    log = logging.getLogger("inorder")
-    level, propagate, handlers = log.level, log.propagate, list(log.handlers)
+    """Whoever runs a command in this process, a test or what several tests share, leaves the log as it was at first."""
+    _restore_log()
     yield
-    log.setLevel(level)
-    log.propagate, log.handlers = propagate, handlers
+    _restore_log()
+
+
+def _restore_log() -> None:
+    LOG.setLevel(LEVEL)
+    LOG.propagate, LOG.handlers = True, list(HANDLERS)
 
 
 @pytest.fixture(scope="session")
