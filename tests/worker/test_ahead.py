@@ -370,6 +370,29 @@ class Threaded(Scene):
         super().__init__(helper=Pool(1))
 
 
+class Stopped(Threaded):
+    """A handler that stops at an event of `b`, and goes on soon after somebody has seen it there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun, self._go_on = threading.Event(), threading.Event()
+        self.ended: list[int] = []
+        """The versions of `b` that it is through with."""
+        self._then = self._stop
+
+    def _stop(self, entry: Any) -> None:
+        if entry.key == "b":
+            self._begun.set()
+            assert self._go_on.wait(PATIENCE_S)
+            self.ended.append(entry.version)
+
+    def begun(self) -> bool:
+        return self._begun.wait(PATIENCE_S)
+
+    def go_on_soon(self) -> None:
+        threading.Timer(0.05, self._go_on.set).start()
+
+
 def test_what_follows_is_decided_while_the_store_writes() -> None:
     scene = Threaded()
     decided = threading.Event()
@@ -389,20 +412,12 @@ def test_what_follows_is_decided_while_the_store_writes() -> None:
 
 
 def test_whoever_wants_what_is_being_decided_waits_for_it() -> None:
-    scene = Threaded()
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slowly(entry: Any) -> None:
-        if entry.key == "b":
-            begun.set()
-            assert go_on.wait(PATIENCE_S)
-
-    scene._then = slowly
+    scene = Stopped()
     queue = Queue(scene, job("a1"), job("b1"))
     queue.run()
-    assert begun.wait(PATIENCE_S)
+    assert scene.begun()
     assert scene.states() == {"a": [1]}
-    threading.Timer(0.05, go_on.set).start()
+    scene.go_on_soon()
     queue.run()
     scene.batches.close()
     assert (scene.states(), scene.calls) == ({"a": [1], "b": [1]}, ["a1", "b1"])
@@ -435,37 +450,20 @@ def test_a_handler_that_hangs_ahead_is_told_to_end_and_keeps_nobody() -> None:
 
 
 def test_what_is_decided_ahead_has_ended_when_batches_are_closed() -> None:
-    scene = Threaded()
-    begun, go_on, ended = threading.Event(), threading.Event(), []
-
-    def slowly(entry: Any) -> None:
-        if entry.key == "b":
-            begun.set()
-            assert go_on.wait(PATIENCE_S)
-            ended.append(True)
-
-    scene._then = slowly
+    scene = Stopped()
     Queue(scene, job("a1"), job("b1")).run()
-    assert begun.wait(PATIENCE_S)
-    threading.Timer(0.05, go_on.set).start()
+    assert scene.begun()
+    scene.go_on_soon()
     scene.batches.close()
-    assert ended == [True]
+    assert scene.ended == [1]
 
 
 def test_what_is_decided_ahead_ends_before_its_next_event_when_it_is_not_needed() -> None:
-    scene = Threaded()
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slowly(entry: Any) -> None:
-        if entry.key == "b":
-            begun.set()
-            assert go_on.wait(PATIENCE_S)
-
-    scene._then = slowly
+    scene = Stopped()
     queue = Queue(scene, job("a1"), job("b1 b2 b3"))
     queue.run()
-    assert begun.wait(PATIENCE_S)
-    threading.Timer(0.05, go_on.set).start()
+    assert scene.begun()
+    scene.go_on_soon()
     scene.batches.discard()
     assert scene.calls == ["a1", "b1"]
     queue.run()
