@@ -14,7 +14,7 @@ from inorder.core.waiting import Waiting
 from inorder.errors import Unavailable, Unreachable
 from inorder.proof.recorder import Scripted, found_once
 from inorder.worker.batch import Batches
-from inorder.worker.job import Job, Turn
+from inorder.worker.job import Job, Turn, merged
 
 
 class Rough(Scripted):
@@ -183,10 +183,7 @@ class SteppedRunner:
     def _taken(self) -> Turn:
         if self._ahead is not None:
             return Turn(self._ahead.job, self._ahead.due, self._fences)
-        job = self._queue.popleft() if self._queue else Job()
-        while self._queue and len(job) + len(self._queue[0]) <= self._merge:
-            job.absorb(self._queue.popleft())
-        return Turn(job, self.batches.timers.take(self._now()), self._fences)
+        return Turn(merged(self._queue, self._merge), self.batches.timers.take(self._now()), self._fences)
 
     def _follow(self) -> Turn | None:
         if self._queue or self._ahead:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -67,6 +68,14 @@ class Job:
     def fences(self) -> dict[Partition, int]:
         """The partitions this job's deliveries came from, with the fence they were received under."""
         return self._settled_by_others | {unit.partition: unit.fence for unit, _ in self.pieces}
+
+
+def merged(queue: deque[Job], most: int) -> Job:
+    """The next job of a queue, with those behind it as long as they have up to `most` events together."""
+    job = queue.popleft() if queue else Job()
+    while queue and len(job) + len(queue[0]) <= most:
+        job.absorb(queue.popleft())
+    return job
 
 
 class Turn(NamedTuple):

@@ -15,7 +15,7 @@ from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import HandlerTimeout, Unreachable
 from inorder.ports import Clock, Store
 from inorder.worker.batch import Batches
-from inorder.worker.job import Job, Turn
+from inorder.worker.job import Job, Turn, merged
 from inorder.worker.pool import Left, throw
 
 log = logging.getLogger("inorder.worker")
@@ -242,9 +242,7 @@ class BatchRunner:
         if self._ahead is not None:
             job, due = self._ahead.job, self._ahead.due
         else:
-            job = self._queue.popleft() if self._queue else Job()
-            while self._queue and len(job) + len(self._queue[0]) <= self._merge:
-                job.absorb(self._queue.popleft())
+            job = merged(self._queue, self._merge)
             due = self._batches.timers.take(self._clock.now())
         for partition, aside in self._aside.items():
             aside.absorb(job.split(partition))
