@@ -200,7 +200,7 @@ def test_what_is_due_is_brought_back_and_let_go_of_with_the_last_of_its_events()
     scene.shelf.meanwhile = lambda: scene.told.append("".join(sorted(scene.waking.draining())))
     scene.wake("a", "b")
     assert scene.queued == [("a", 2), ("b", 5), ("a", 3)], "a4 is not known to wait"
-    assert scene.told == ["ab", "ab", "go"], "they drain while their events are read, too"
+    assert scene.told == ["a", "ab", "go"], "each drains while its events are read, too"
     assert (sorted(scene.waking.draining()), scene.waking.drains("a")) == (["a", "b"], True)
     assert scene.known.pinned == scene.shelf.entities
     assert scene.waking.home("a") == (HERE, 7)

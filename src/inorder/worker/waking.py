@@ -30,8 +30,8 @@ LONGEST_S = 60.0
 
 
 class Waking:
-    """Used on the event loop, when its `loop` and callbacks are set. A key drains from when it is rung for until its
-    held events are decided, or let go of."""
+    """Used on the event loop, when its `loop` and callbacks are set. A key that was rung for is looked at, and drains
+    from then on until its held events are decided, or let go of."""
 
     def __init__(
         self,
@@ -57,6 +57,8 @@ class Waking:
         self._clock = clock
         self._spawn = spawn
         self._timers = Timers()
+        self._rung: set[str] = set()
+        """Rung for, and not looked at yet: what is decided of them until then is seen."""
         self._draining: dict[str, int] = {}
         self._homes: dict[str, tuple[Partition, int]] = {}
         """Of keys whose held events are being decided: the fence that it stands under."""
@@ -73,7 +75,7 @@ class Waking:
     @property
     def busy(self) -> bool:
         """Whether a key is being woken, or an event waits for its retry. From any thread."""
-        return bool(self._ringing or self._timers.urgent or self._draining)
+        return bool(self._ringing or self._timers.urgent or self._rung or self._draining)
 
     def note(self, waits: Mapping[str, Waiting | None]) -> None:
         """How these keys wait from now on."""
@@ -126,7 +128,8 @@ class Waking:
 
     def begin_anew(self) -> set[str]:
         """What was being woken was decided on old knowledge. Returns the keys, to be rung for again."""
-        keys = set(self._draining)
+        keys = self._rung.union(self._draining)
+        self._rung.clear()
         self._draining.clear()
         self._homes.clear()
         self._lanes.drop(lambda event: event.receiver is not None)
@@ -147,37 +150,43 @@ class Waking:
 
     def idle(self, keys: Iterable[str]) -> list[str]:
         """Those of which we know no more than the store."""
-        at_work, busy = self._groups.now.changes.entities, self._lanes.busy
-        return [key for key in keys if not (self._commits.busy or busy(key) or key in at_work or key in self._draining)]
+        if self._commits.busy:
+            return []
+        at_work, busy, awake = self._groups.now.changes.entities, self._lanes.busy, self._rung.union(self._draining)
+        return [key for key in keys if not (busy(key) or key in at_work or key in awake)]
 
     def _let_go(self, key: str) -> None:
         self._forget(key)
         self._homes.pop(key, None)
 
     def _forget(self, key: str) -> None:
+        self._rung.discard(key)
         self._draining.pop(key, None)
         self._known.pinned.pop(key, None)
 
     def _ring(self) -> None:
         self._alarm = None
         self._ringing = True
-        keys = [key for key in self._timers.take(self._clock.now()) if key not in self._draining]
-        self._forget_changed(keys)
-        for key in keys:
-            self._draining[key] = 0
+        now = self._clock.now()
+        due = self._timers.take(now)
+        self._look_again((key for key in due if key in self._draining), now)
+        keys = [key for key in due if key not in self._draining and key not in self._rung]
+        self._forget_changed(keys, now)
+        self._rung.update(keys)
         if keys and not self.stopping:
             self._spawn(self._wake(keys, self._known.epoch))
         self._ringing = False
         self.note({})
 
-    def _forget_changed(self, due: list[str]) -> None:
+    def _look_again(self, keys: Iterable[str], now: float) -> None:
+        self._timers.note({key: Waiting(Wait.RETRY, 0, 0.0, due_at=now + LOOK_AGAIN_S) for key in keys})
+
+    def _forget_changed(self, due: list[str], now: float) -> None:
         """Read anew what somebody else has set going, but not yet where we are at work: what we know may be newer."""
-        now = self._clock.now()
         changed = self._known.changed(due, now)
         idle = self.idle(changed)
         self._known.drop(idle)
-        busy = set(changed).difference(idle)
-        self._timers.note({key: Waiting(Wait.RETRY, 0, 0.0, due_at=now + LOOK_AGAIN_S) for key in busy})
+        self._look_again(set(changed).difference(idle), now)
 
     async def _wake(self, keys: list[str], begun_in: int) -> None:
         found = await self._known.load(keys)
