@@ -47,14 +47,17 @@ class Shop:
         ]
         self.broker.append_many("entries", [Message(e.account.encode(), msgspec.json.encode(e)) for e in entries])
 
-    def run(self, handle: Callable[[Entry, inorder.Transaction], None], name: str = "post") -> inorder.Report:
+    def run(
+        self, handle: Callable[[Entry, inorder.Transaction], None], name: str = "post", connections: int = 1
+    ) -> inorder.Report:
         """Run a handler until all is settled."""
 
         @inorder.handler(key="account", version="version", id="id", name=name, retry=FAST)
         def post(entry: Entry, tx: inorder.Transaction) -> None:
             handle(entry, tx)
 
-        return inorder.run(post, source=f"{self.source}?group={name}", store=self.url, until_idle_s=0.2)
+        source = f"{self.source}?group={name}"
+        return inorder.run(post, source=source, store=self.url, connections=connections, until_idle_s=0.2)
 
     def balances(self) -> dict[str, int]:
         """What the handlers wrote."""
@@ -127,9 +130,12 @@ def test_a_handler_reads_its_own_writes_and_how_many_rows_it_changed(shop: Shop)
     assert shop.run(handle).outcomes["applied"] == 50
 
 
-def test_the_result_is_that_of_a_transaction_for_each_event(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("connections", [1, 4])
+def test_the_result_is_that_of_a_transaction_for_each_event(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, connections: int
+) -> None:
     shop.produce(accounts=20, versions=6)
-    together = shop.run(raises, "together")
+    together = shop.run(raises, "together", connections)
     first = shop.balances()
     with psycopg.connect(shop.url, autocommit=True) as database:
         database.execute("truncate posted")

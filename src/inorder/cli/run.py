@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from cyclopts import Parameter
@@ -37,6 +38,20 @@ AtLeastOne = Number(gte=1)
 AtLeastZero = Number(gte=0)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Scale:
+    """How much goes on at once."""
+
+    workers: Annotated[int, Parameter(validator=AtLeastOne, help="Processes of one group")] = 1
+    concurrency: Annotated[
+        int, Parameter(validator=AtLeastOne, help="Handlers without tx that run at once in one process")
+    ] = 16
+    connections: Annotated[
+        int, Parameter(validator=AtLeastOne, help="With tx, on PostgreSQL: transactions at once in one process")
+    ] = 1
+
+
 def run(
     consumer: Annotated[str, Parameter(help="MODULE:NAME; MODULE is a dotted name, or a path as in bank.py:balance")],
     /,
@@ -50,10 +65,7 @@ def run(
         ),
     ],
     store: Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")] = DEFAULT_STORE,
-    workers: Annotated[int, Parameter(validator=AtLeastOne, help="Processes of one group")] = 1,
-    concurrency: Annotated[
-        int, Parameter(validator=AtLeastOne, help="Handlers without tx that run at once in one process")
-    ] = 16,
+    scale: Scale | None = None,
     until_idle: Annotated[
         float | None,
         Parameter(validator=AtLeastZero, help="Seconds without an event after which to end, once all is settled"),
@@ -78,9 +90,17 @@ def run(
     SIGTERM and Ctrl-C finish what runs and print the summary; a second one
     ends at once. What handlers print goes to standard error.
     """
+    scale = scale or Scale()
+    workers = scale.workers
     check_not_an_option(source, "--from")
     log_to_stderr(log_level, "" if workers > 1 else "1")
-    settings = Settings(source=source, store=store, concurrency=concurrency, until_idle_s=until_idle)
+    settings = Settings(
+        source=source,
+        store=store,
+        concurrency=scale.concurrency,
+        connections=scale.connections,
+        until_idle_s=until_idle,
+    )
     check_source(source)
     check_store(store)
     desk.check(metrics)

@@ -12,12 +12,13 @@ from inorder.codecs.json import JsonCodec
 from inorder.core.event import Event
 from inorder.core.guard import Guard
 from inorder.core.lanes import Lanes
+from inorder.core.limits import Limits
 from inorder.core.order import Outcome
 from inorder.core.planner import Planner
 from inorder.core.retry import ErrorClass
 from inorder.core.room import Room
 from inorder.declaration import Declaration, Kind
-from inorder.errors import Poison, Unavailable, Unreachable
+from inorder.errors import Poison, Unavailable, Unreachable, UsageError
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, Observer, Queue, Source, Store
 from inorder.worker.batch import Batches, Witness
@@ -26,6 +27,7 @@ from inorder.worker.effects import FoldEffect, TxEffect
 from inorder.worker.pool import Pool
 from inorder.worker.runner import BatchRunner
 from inorder.worker.settings import Settings
+from inorder.worker.sharded import ShardedRunner
 from inorder.worker.worker import Loop, Runner
 
 TX_EVENTS = 2_000
@@ -99,14 +101,13 @@ class Assembled:
     ) -> None:
         self.clock = clock or SystemClock()
         self.control = open_store()
+        _check_connections(declared, settings, self.control)
         self.control.register(declared.order, declared.baseline)
         self.tally = self.control.tally(settings.worker)
         codec = JsonCodec(declared)
         witness = witness or witness_for(settings.worker)
+        declared = msgspec.structs.replace(declared, limits=_limits(declared, settings))
         limits = declared.limits
-        if declared.kind is not Kind.FOLD:
-            most = TX_EVENTS if declared.kind is Kind.TX else CALL_EVENTS
-            limits = msgspec.structs.replace(limits, poll_events=min(limits.poll_events, most))
 
         # Of the worker, and not of its runner: what was read of the store stays known when a hanging one is replaced.
         room = self.room = Room(limits)
@@ -148,6 +149,10 @@ class Assembled:
                 ),
                 codec.read,
             )
+        elif settings.connections > 1:
+            runner = ShardedRunner(
+                settings.connections, lambda tell: BatchRunner(make, self.clock, limits.poll_events, tell)
+            )
         else:
             runner = BatchRunner(make, self.clock, limits.poll_events)
         self.loop = Loop(source, self.control, runner, codec, self.clock, limits, room, on_poll, observer, self.tally)
@@ -157,3 +162,22 @@ class Assembled:
         store = open_store()
         store.register(declared.order, declared.baseline)
         return store
+
+
+def _limits(declared: Declaration, settings: Settings) -> Limits:
+    """A consumer's limits, as they are for each of the runners of one process."""
+    limits = declared.limits
+    most = {Kind.TX: TX_EVENTS, Kind.CALL: CALL_EVENTS}.get(declared.kind, limits.poll_events)
+    return msgspec.structs.replace(
+        limits, poll_events=min(limits.poll_events, most), cache_bytes=limits.cache_bytes // settings.connections
+    )
+
+
+def _check_connections(declared: Declaration, settings: Settings, store: Store) -> None:
+    """Raises `UsageError` where there can be one transaction at a time, or none that a handler shares."""
+    if settings.connections == 1:
+        return
+    if declared.kind is not Kind.TX:
+        raise UsageError(f"connections are for handlers with tx, and {declared.name} is none: leave that option out")
+    if not store.works_elsewhere:
+        raise UsageError("SQLite writes one transaction at a time: leave connections out, or use a PostgreSQL store")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
+from zlib import crc32
 
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Malformed, Partition, Slice
@@ -59,6 +60,24 @@ class Job:
         self._settled_by_others.update(out.fences)
         return out
 
+    def shares(self, count: int) -> list[Job]:
+        """The same, divided by key: the events of a key stay together, in their order.
+
+        A slice goes with each job that has something of it, and one that nothing came of with the first.
+        """
+        jobs = [Job() for _ in range(count)]
+        parts: list[set[int]] = [set() for _ in jobs]
+        for event in self.events:
+            at = shard_of(event.key, count)
+            jobs[at].events.append(event)
+            parts[at].add(id(event.slice))
+        jobs[0].malformed = self.malformed
+        parts[0].update(id(one.slice) for one in self.malformed)
+        for unit, piece in self.pieces:
+            for job in [job for job, part in zip(jobs, parts, strict=True) if id(piece) in part] or jobs[:1]:
+                job.pieces.append((unit, piece))
+        return jobs
+
     @property
     def units(self) -> list[Unit]:
         """What to report as settled when the job is through."""
@@ -68,6 +87,11 @@ class Job:
     def fences(self) -> dict[Partition, int]:
         """The partitions this job's deliveries came from, with the fence they were received under."""
         return self._settled_by_others | {unit.partition: unit.fence for unit, _ in self.pieces}
+
+
+def shard_of(key: str, count: int) -> int:
+    """Which of `count` runners has the events of a key."""
+    return crc32(key.encode()) % count
 
 
 def merged(queue: deque[Job], most: int) -> Job:

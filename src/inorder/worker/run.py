@@ -65,13 +65,17 @@ def run(
     source: str,
     store: str = "sqlite:///inorder.db",
     concurrency: int = 16,
+    connections: int = 1,
     until_idle_s: float | None = None,
 ) -> Report:
     """Run a consumer in this process until it is idle (or for ever), and say what became of what it received.
 
-    `source` and `store` are URLs. For several processes use the command: `inorder run --workers N`.
+    `source` and `store` are URLs. `concurrency` is of handlers without `tx`; `connections` of handlers with it, on
+    PostgreSQL: transactions at once. For several processes use the command: `inorder run --workers N`.
     """
-    settings = Settings(source=source, store=store, concurrency=concurrency, until_idle_s=until_idle_s)
+    settings = Settings(
+        source=source, store=store, concurrency=concurrency, connections=connections, until_idle_s=until_idle_s
+    )
     began = time.monotonic()
     worker = Worker(function, settings)
     worker.run()

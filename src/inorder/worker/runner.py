@@ -29,13 +29,20 @@ class BatchRunner:
     """Takes jobs, merges what has queued up, and brings them to their outcomes in a thread of its own.
 
     `make` opens a store and puts the rest together around it. It is called again when a handler hangs: then the thread
-    is abandoned with its store, and another takes over.
+    is abandoned with its store, and another takes over. `tell` is called, in that thread, when there is news.
     """
 
-    def __init__(self, make: Callable[[], tuple[Store, Batches]], clock: Clock, merge: int) -> None:
+    def __init__(
+        self,
+        make: Callable[[], tuple[Store, Batches]],
+        clock: Clock,
+        merge: int,
+        tell: Callable[[], None] = lambda: None,
+    ) -> None:
         self._make = make
         self._clock = clock
         self._merge = merge
+        self._tell = tell
         # Entered as a lock, and not as the condition around it: that is Python code, and a thread that is told to end
         # within would keep the lock.
         self._lock = threading.RLock()
@@ -152,12 +159,16 @@ class BatchRunner:
             self._abandon(event, limit_s)
         return False
 
-    def stop(self, timeout_s: float) -> bool:
-        """Finish what runs, start nothing more, and end the thread. Returns whether it ended in time."""
+    def finish(self) -> None:
+        """Finish what runs, and start nothing more."""
         with self._lock:
             self._stopping = True
             self._queue.clear()
             self._condition.notify_all()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Finish what runs, start nothing more, and end the thread. Returns whether it ended in time."""
+        self.finish()
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             # Whatever it does when it goes on, it must not be written, nor keep others from writing until then.
@@ -208,6 +219,7 @@ class BatchRunner:
                 self._failure = error
                 with self._lock:
                     self._condition.notify_all()
+                self._tell()
 
     def _next(self, batches: Batches) -> bool:
         with self._lock:
@@ -235,6 +247,7 @@ class BatchRunner:
                 self._settled += turn.job.units
                 self._lost.update(lost)
             self._condition.notify_all()
+        self._tell()
         return True
 
     def _taken(self) -> Turn:

@@ -15,6 +15,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: str = DEFAULT_STORE
     concurrency: int = 16
     """Handlers without `tx` that run at once in one process."""
+    connections: int = 1
+    """Transactions of a handler with `tx` that run at once in one process, each on a connection of its own."""
     until_idle_s: float | None = None
     """Stop when nothing came for so long and the stream is settled to its end; None: never."""
     worker: str = "1"

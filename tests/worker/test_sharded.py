@@ -1,0 +1,196 @@
+"""Several batch runners as one: who has which events, and when a unit is settled. The runners are played."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from inorder.core.engine import Unit
+from inorder.core.event import Event, Malformed, Partition, Record, Slice
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
+from inorder.worker.job import Job, shard_of
+from inorder.worker.runner import BatchRunner
+from inorder.worker.sharded import ShardedRunner
+from tests.worker.played import HERE, THERE, Played
+
+FIRST, SECOND = (next(key for key in "abcdefgh" if shard_of(key, 2) == at) for at in range(2))
+"""A key of the first runner, and one of the second."""
+SET_GOING = Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)
+
+
+def job(keys: str, partition: Partition = HERE, fence: int = 1) -> Job:
+    """One event of each of these keys, in one slice. Of `?`, none can be read."""
+    piece = Slice.of(partition, [Record(partition, at, None, b"") for at in range(len(keys))])
+    unit = Unit(partition, fence, piece.next_offset, len(piece), 0)
+    made = Job()
+    events = [Event(key, at, f"{key}{at}", 1, None, piece, at) for at, key in enumerate(keys) if key != "?"]
+    made.add(unit, piece, events, [Malformed("no", piece, at) for at, key in enumerate(keys) if key == "?"])
+    return made
+
+
+class One(Played):
+    """A runner, and what it is asked for beside what all are."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self.tell = tell
+        self.finishing = False
+        self.stopped: list[float] = []
+        self.takes_s = 0.0
+
+    def finish(self) -> None:
+        self.finishing = True
+
+    def stop(self, timeout_s: float) -> bool:
+        self.stopped.append(timeout_s)
+        time.sleep(min(self.takes_s, timeout_s))
+        return self.takes_s <= timeout_s
+
+    def settle(self) -> None:
+        """All that it was given."""
+        self.done += [unit for job in self.jobs for unit in job.units]
+        self.jobs.clear()
+        self.tell()
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.ones: list[One] = []
+
+        def make(tell: Callable[[], None]) -> BatchRunner:
+            self.ones.append(One(tell))
+            return cast(BatchRunner, self.ones[-1])
+
+        self.runner = ShardedRunner(2, make)
+        self.runner.own({HERE: 1, THERE: 1})
+
+    def given(self) -> list[list[str]]:
+        """The events that each runner has been given, as key and place."""
+        return [[event.id for job in one.jobs for event in job.events] for one in self.ones]
+
+
+def test_the_events_of_a_key_go_to_one_runner_in_their_order() -> None:
+    scene = Scene()
+    scene.runner.submit(job(FIRST + SECOND + FIRST))
+    scene.runner.submit(job(SECOND + FIRST, THERE))
+    assert scene.given() == [[f"{FIRST}0", f"{FIRST}2", f"{FIRST}1"], [f"{SECOND}1", f"{SECOND}0"]]
+
+
+def test_all_shards_have_keys() -> None:
+    assert {shard_of(f"account-{number}", 8) for number in range(100)} == set(range(8))
+
+
+def test_a_unit_is_settled_when_all_are_through_that_have_part_in_it() -> None:
+    scene = Scene()
+    both, second = job(FIRST + SECOND), job(SECOND, THERE)
+    both.absorb(second)
+    whole, part = both.units
+    scene.runner.submit(both)
+    first, other = scene.ones
+    assert [unit.partition for unit in first.jobs[0].units] == [HERE], "the other slice has nothing of its keys"
+    assert [unit.partition for unit in other.jobs[0].units] == [HERE, THERE]
+    other.settle()
+    assert scene.runner.settled() == [part]
+    first.settle()
+    assert scene.runner.settled() == [whole]
+    assert scene.runner.settled() == []
+
+
+def test_what_no_event_can_be_read_from_is_one_runners() -> None:
+    scene = Scene()
+    given = job(f"?{SECOND}?")
+    scene.runner.submit(given)
+    assert [[len(job.malformed) for job in one.jobs] for one in scene.ones] == [[2], [0]]
+    scene.ones[1].settle()
+    assert scene.runner.settled() == []
+    scene.ones[0].settle()
+    assert scene.runner.settled() == given.units
+
+
+def test_a_slice_that_nothing_came_of_is_settled_too() -> None:
+    scene = Scene()
+    given = Job()
+    piece = Slice.of(HERE, [Record(HERE, 0, None, b"")])
+    given.add(Unit(HERE, 1, 1, 1, 0), piece, [], [])
+    scene.runner.submit(given)
+    for one in scene.ones:
+        one.settle()
+    assert scene.runner.settled() == given.units
+
+
+def test_what_is_settled_late_of_a_partition_that_went_is_nobodys_business() -> None:
+    scene = Scene()
+    scene.runner.submit(job(FIRST + SECOND))
+    scene.ones[0].settle()
+    scene.runner.own({THERE: 1})
+    scene.ones[1].settle()
+    assert scene.runner.settled() == []
+
+
+def test_each_wakes_its_own_keys_under_all_fences() -> None:
+    scene = Scene()
+    scene.runner.own({HERE: 2}, {FIRST: SET_GOING, SECOND: SET_GOING})
+    assert [one.woken[-1] for one in scene.ones] == [{FIRST: SET_GOING}, {SECOND: SET_GOING}]
+    assert [one.fences for one in scene.ones] == [{HERE: 2}] * 2
+
+
+def test_what_one_of_them_says_all_of_them_say() -> None:
+    scene = Scene()
+    first, second = scene.ones
+    assert not scene.runner.busy()
+    second.is_busy = True
+    assert scene.runner.busy()
+    first.refused, second.refused = {HERE: 1}, {THERE: 2}
+    assert scene.runner.lost() == {HERE: 1, THERE: 2}
+    second.without_room = {THERE: "no room"}
+    assert scene.runner.full() == {THERE: "no room"}
+    scene.runner.try_again()
+    assert scene.runner.watch(30.0) is False
+    assert [(one.tries, one.watched) for one in scene.ones] == [(1, 1)] * 2
+    assert scene.runner.lapsed() == []
+
+
+def test_all_let_go_at_once_and_are_waited_for_within_one_limit() -> None:
+    scene = Scene()
+    assert scene.runner.drop({HERE}, 5.0)
+    assert [one.dropped[0] for one in scene.ones] == [({HERE}, 0)] * 2, "nobody starts anything more"
+    assert all(4.0 < one.dropped[1][1] <= 5.0 for one in scene.ones)
+
+
+def test_all_are_told_to_finish_before_one_is_waited_for() -> None:
+    scene = Scene()
+    first, second = scene.ones
+    first.takes_s = 0.2
+    assert scene.runner.stop(30.0)
+    assert (first.finishing, second.finishing) == (True, True)
+    assert second.stopped[0] < first.stopped[0] - 0.1
+    first.takes_s = 0.4
+    assert not scene.runner.stop(0.2)
+    assert second.stopped[1] == 0.0
+
+
+def test_whoever_waits_hears_of_news_of_any_of_them() -> None:
+    scene = Scene()
+    scene.runner.submit(job(FIRST + SECOND))
+    news = threading.Timer(0.05, scene.ones[1].settle)
+    news.start()
+    began = time.monotonic()
+    scene.runner.wait(30.0)
+    assert time.monotonic() - began < 15.0
+    scene.runner.settled()
+    scene.runner.wait(0.0)
+
+
+def test_what_one_of_them_died_of_is_raised() -> None:
+    scene = Scene()
+
+    def died() -> list[Unit]:
+        raise ZeroDivisionError
+
+    scene.ones[1].settled = died  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        scene.runner.settled()
