@@ -61,6 +61,13 @@ def post_sqlite(entry: Entry, tx: inorder.Transaction) -> None:
     tx.execute(POST_SQLITE, (entry.entity, entry.amount))
 
 
+@inorder.handler(key="entity", version="version", id="id", name="post")
+def look_and_post(entry: Entry, tx: inorder.Transaction) -> None:
+    """Waits for an answer of the database before it writes."""
+    tx.execute("select balance from posted where entity = %s for update", (entry.entity,)).fetchone()
+    tx.execute(POST_POSTGRES, (entry.entity, entry.amount))
+
+
 @inorder.handler(key="entity", version="version", id="id", name="call")
 async def noop(entry: Entry) -> None:
     """Nothing."""

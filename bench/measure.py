@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench import cpu
 from bench.arms.task import Report, Task
+from bench.distance import away
 from bench.process import Process
 from bench.results import Figure, Part, Sample, Table
 from bench.states import wrong_states
@@ -37,6 +38,8 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
     """"postgres", "sqlite", or "" for none."""
     options: dict[str, Any] = {}
     """What else the task says."""
+    away_s: float = 0.0
+    """How long a message takes from the arm to its store, and as long back."""
     events: int | None = None
     """Take only so many of the topic's deliveries; the final states are not looked at then."""
 
@@ -86,8 +89,12 @@ class Bench:
 
     def once(self, arm: Arm, number: int) -> Sample:
         """One run of one arm."""
-        with self.store(arm.store) as url, Process(arm.program, self.task(arm, url)) as process:
-            report = process.report()
+        with self.store(arm.store) as url:
+            with (
+                away(url, arm.away_s) if arm.away_s else nullcontext(url) as place,
+                Process(arm.program, self.task(arm, place)) as process,
+            ):
+                report = process.report()
             sample = self.sample(arm, number, report, url)
         return sample
 

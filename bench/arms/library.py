@@ -77,7 +77,9 @@ def declared(task: Task) -> Declaration:
 def run(task: Task, store: Callable[[Any, Clock], TimedStore] = TimedStore) -> Report:
     """Take the whole topic into the store."""
     clock, gate, consumer = Clock(task), Gate(task.gated), declared(task)
-    settings = Settings(source=_source(task), store=task.store, concurrency=task.concurrency)
+    settings = Settings(
+        source=_source(task), store=task.store, concurrency=task.concurrency, connections=task.connections
+    )
     source = TimedSource(open_source(settings.source, consumer.name), clock, gate)
     parts = Assembled(
         consumer, settings, source, lambda: cast(Any, store(open_store(task.store, consumer.name), clock))

@@ -23,6 +23,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 10_000
     consumer: str = "balance"
     concurrency: int = 16
+    connections: int = 1
     cache_bytes: int = 0
     """Room for entities in memory; 0: the library's own default."""
     group: str = ""

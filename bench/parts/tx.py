@@ -1,9 +1,12 @@
-"""Handlers with `tx`, one statement an event, beside a transaction for each event."""
+"""Handlers with `tx`: one statement an event, beside a transaction for each; and several connections to a store that is
+further away.
+"""
 
 from __future__ import annotations
 
+from bench import limits
 from bench.measure import Arm, Bench
-from bench.parts.common import STORES, columns, stored, times
+from bench.parts.common import STORES, columns, row, stored, times
 from bench.results import Figure, Part, Sample, Table, ratio
 
 GOAL = {"postgres": 5.0}
@@ -13,6 +16,13 @@ ARMS = {
     "naive-two": "one by one: the guard and a statement",
     "unguarded": "500 a transaction, no guard",
 }
+
+AWAY_S = 0.0005
+FAR = "handler with tx, PostgreSQL 1 ms away (there and back)"
+LOOKS = "look_and_post"
+HANDLERS = {"post_postgres": "one statement", LOOKS: "a look, then a statement"}
+CONNECTIONS = (1, 4, 16)
+WAIT = "the way to the database and back"
 
 
 def run(bench: Bench) -> Part:
@@ -42,6 +52,7 @@ def run(bench: Bench) -> Part:
         )
         for store, goal in GOAL.items()
     ]
+    far, far_samples = _far(bench)
     note = f"{topic.deliveries:,} deliveries of {topic.work.keys:,} entities; one by one: the first {few:,}."
     table = Table(
         title="handler with tx, one statement an event",
@@ -49,7 +60,29 @@ def run(bench: Bench) -> Part:
         rows=[_row(found, name, store) for store in STORES for name in ARMS if _label(name, store) in found],
         note=note,
     )
-    return bench.part("tx", [table], figures, found)
+    return bench.part("tx", [table, far], figures, found | far_samples)
+
+
+def _far(bench: Bench) -> tuple[Table, dict[str, list[Sample]]]:
+    """What several connections gain, where each answer takes a while."""
+    topic = bench.topic(events=bench.pick(2_000, 10_000), keys=1_000)
+    arms = [
+        Arm(
+            label=f"{what}, {count} connection{'s' if count > 1 else ''}",
+            program="inorder",
+            topic=topic,
+            store="postgres",
+            away_s=AWAY_S,
+            options={"consumer": consumer, "connections": count},
+        )
+        for consumer, what in HANDLERS.items()
+        for count in CONNECTIONS
+        if not bench.quick or (consumer == LOOKS and count in CONNECTIONS[::2])
+    ]
+    found = bench.compare(arms)
+    rows = [row(label, samples, limits.of(samples, WAIT)) for label, samples in found.items()]
+    note = f"{topic.deliveries:,} deliveries of {topic.work.keys:,} entities; no guard takes an answer of its own."
+    return Table(title=FAR, columns=columns(), rows=rows, note=note), found
 
 
 def _label(name: str, store: str) -> str:

@@ -27,6 +27,20 @@ def bench(kafka: KafkaCluster, postgres: Postgres, tmp_path: Path) -> Bench:
     return made
 
 
+def test_a_store_that_is_away_takes_its_time_and_ends_in_the_true_state(bench: Bench) -> None:
+    arm = Arm(
+        label="it",
+        program="inorder",
+        topic=bench.topic(**SMALL),
+        store="postgres",
+        away_s=0.005,
+        options={"consumer": "look_and_post", "connections": 2},
+    )
+    found = bench.once(arm, 0)
+    assert (found.wrong, bench.wrong) == (0, [])
+    assert found.seconds > arm.topic.truth.events * 0.01 / 2, "each event waits for an answer, two of them at once"
+
+
 SMALL = {"events": 400, "keys": 20, "disorder": 0.2, "duplicates": 0.1}
 
 
