@@ -70,23 +70,24 @@ class Batch:
 class Ahead:
     """A batch that is decided before the one it follows is written, on the assumption that it will be."""
 
-    def __init__(self, job: Job, batch: Batch) -> None:
+    def __init__(self, job: Job) -> None:
         self.job = job
-        self.batch = batch
+        self.batch: Batch | None = None
+        """From when it is read."""
         # Not an event: whoever waits may be told to end, and the lock within an event would stay taken.
         self._over = threading.Lock()
         self._over.acquire()
 
-    def decide(self, decide: Callable[[Batch], None]) -> None:
+    def decide(self, decide: Callable[[], None]) -> None:
         """Decide it, in whatever thread. What fails is decided once more when its turn has come, and fails then."""
         try:
-            decide(self.batch)
+            decide()
         except (Exception, Abort) as error:
             log.debug("not decided ahead: %s", error)
         finally:
             self._over.release()
 
-    def decided(self) -> bool:
-        """Wait until this is over. Returns whether it is decided."""
+    def decided(self) -> Batch | None:
+        """Wait until this is over. Returns the batch if it is decided."""
         with self._over:
-            return self.batch.decided
+            return self.batch if self.batch is not None and self.batch.decided else None

@@ -24,7 +24,7 @@ from inorder.ports import Clock, Observer, Store, Transaction
 from inorder.worker.ahead import Ahead, Batch, Follow, Helper, TooEarly, nobody_follows
 from inorder.worker.cache import Cache
 from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
-from inorder.worker.job import Job
+from inorder.worker.job import Job, Turn
 from inorder.worker.timers import Timers
 
 log = logging.getLogger("inorder.worker")
@@ -202,35 +202,36 @@ class Batches:
             raise
 
     def _look_ahead(self, before: Batch, follow: Follow) -> None:
-        helper = self._helper
-        if helper is None or self.aside or (turn := follow()) is None:
-            return
+        if self._helper is not None and not self.aside and (turn := follow()) is not None:
+            ahead = Ahead(turn.job)
+            self._helper.submit(lambda: ahead.decide(lambda: self._decide_ahead(ahead, turn, before)))
+            self._ahead = ahead
+
+    def _decide_ahead(self, ahead: Ahead, turn: Turn, before: Batch) -> None:
+        """In the helper's thread. Until it is through, nobody else uses the cache."""
         try:
-            batch = self._read(turn.job, turn.due, turn.fences, before)
+            ahead.batch = batch = self._read(turn.job, turn.due, turn.fences, before)
         except TooEarly:
             return
-        except Exception as error:
-            log.debug("not read ahead: %s", error)
+        except Exception:
             self._forget(turn.job, turn.due)
-            return
+            raise
         if self.effect.bars(batch.events):
             # They are let off when what they came to is written, and it is not known yet what else they come to.
             self._forget(turn.job, turn.due)
-            return
-        ahead = Ahead(turn.job, batch)
-        helper.submit(lambda: ahead.decide(self._decide))
-        self._ahead = ahead
+        else:
+            self._decide(batch)
 
     def _decided_ahead(self, job: Job) -> Batch | None:
         """What was decided of this job while the one before it was written."""
         ahead = self._ahead
         if ahead is None:
             return None
-        if ahead.job is not job or not ahead.decided():
+        batch = ahead.decided() if ahead.job is job else None
+        if batch is None:
             self.discard()
-            return None
         self._ahead = None
-        return ahead.batch
+        return batch
 
     def discard(self) -> None:
         """Forget what was decided ahead: what it rests on was not written, or is ours no longer."""
@@ -239,7 +240,8 @@ class Batches:
             self.effect.cancelled = True
             ahead.decided()
             self.effect.cancelled = False
-            self.cache.drop(ahead.batch.keys)
+            if ahead.batch is not None:
+                self.cache.drop(ahead.batch.keys)
             self._ahead = None
 
     @contextmanager
