@@ -289,8 +289,8 @@ def test_what_waits_already_has_its_room() -> None:
     [
         (None, (), False, None),
         (gap(2, NOW + 1), (3,), False, gap(2, NOW + 1)),
-        (gap(2, NOW), (2,), True, gap(2, NOW)),
-        (gap(2, NOW), (1,), True, gap(2, NOW)),
+        (gap(2, NOW), (2,), True, gap(2, AT_ONCE)),
+        (gap(2, NOW), (1,), True, gap(2, AT_ONCE)),
         (
             gap(2, NOW),
             (3,),
@@ -331,11 +331,23 @@ def test_a_key_wakes_when_its_time_has_come(
         assert changes.waits == {"a": then}
 
 
+def test_a_gap_that_was_left_with_the_time_of_a_claim_has_its_own_whole_time_again() -> None:
+    """The last version waits as its own duplicate, another one waits for the next: whoever claimed the key has died."""
+    one, rules = entity(1, (1, 3), gap(2, NOW)), planner()
+    one.recent.append(event(1).fingerprint)
+    assert rules.wake(one, Changes(0), NOW)
+    changes = Changes(0)
+    for held in (back(1), back(3)):
+        assert not rules.admit(one, held, changes, NOW)
+    rules.look_ahead(one, changes, NOW, back(3))
+    assert (set(one.held), one.waiting) == ({3}, Waiting(Wait.GAP, 2, NOW, NOW + GAP_S, home=HOME))
+
+
 @pytest.mark.parametrize("held", [(5,), ()], ids=["with what waits", "with nothing"])
 def test_under_another_order_a_gap_is_none(held: tuple[int, ...]) -> None:
     one = entity(1, held, gap(2, NOW))
     assert planner(Order.LATEST).wake(one, Changes(0), NOW)
-    assert one.waiting == gap(2, NOW)
+    assert one.waiting == gap(2, AT_ONCE)
 
 
 def test_under_another_order_what_waits_can_always_go_on() -> None:

@@ -326,11 +326,12 @@ async def test_whose_calls_are_running() -> None:
     it.start(run("a", 1, 2, held=True), run("a", 3), run("b", 1, partition=THERE, held=True))
     await turns()
     assert [it.calls.of({HERE}), it.calls.of({THERE}), it.calls.of({HERE, THERE})] == [True, True, True]
-    assert [it.calls.coming_back(key) for key in "abc"] == [2, 1, 0]
+    assert [it.calls.coming_back(key, 0) for key in "abc"] == [2, 1, 0]
+    assert it.calls.coming_back("a", 1) == 0, "they were decided in an epoch that is over"
     doors.doors["b"].set_result(None)
     await turns()
     assert [it.calls.of({HERE}), it.calls.of({THERE}), it.calls.of({HERE, THERE})] == [True, False, True]
-    assert it.calls.coming_back("b") == 0
+    assert it.calls.coming_back("b", 0) == 0
 
 
 @played

@@ -264,10 +264,12 @@ def test_the_next_one_waits_for_more_that_is_about_to_be_decided(monkeypatch: py
         it.decide("d")
         it.commits.soon()
         assert len(later.after_s) == 3
-        with it.commits.alone():
+        async with it.commits.alone():
             later.due()
-        assert it.tasks == [], "something else is being written"
-        it.groups.take()
+            await turns()
+            assert len(it.desk.writes) == 3, "something else is being written"
+        await it.end()
+        assert [keys for keys, _ in it.desk.writes[3:]] == [["d"]], "its turn has come"
         later.due()
         assert it.tasks == [], "there is nothing to commit"
 

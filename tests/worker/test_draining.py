@@ -167,8 +167,8 @@ class Scene:
 
 
 class _Nothing:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *_: object) -> None: ...
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(self, *_: object) -> None: ...
 
 
 def received(key: str, version: int) -> Event:
@@ -296,11 +296,16 @@ def test_a_key_of_which_nothing_waits_any_more_is_let_go_of() -> None:
     assert (scene.queued, list(scene.waking.draining()), scene.known.pinned) == ([], [], {})
 
 
-def test_what_is_due_later_in_a_queue_is_asked_for_by_whoever_looks_then() -> None:
+def test_what_is_due_later_in_a_queue_is_rung_for_then_and_read_anew() -> None:
     scene = Scene(Taking())
     scene.put(held("a", 2, Wait.RETRY, NOW + 8.0))
     scene.wake("a")
-    assert (scene.queued, scene.alarm.set) == ([], False)
+    assert (scene.queued, scene.alarm.after_s) == ([], 8.0)
+    scene.clock.now = lambda: NOW + 8.0
+    scene.put(held("a", 2, Wait.RETRY, NOW + 50.0))  # claimed by another worker meanwhile
+    scene.alarm.ring()
+    scene.work()
+    assert (scene.queued, scene.alarm.after_s) == ([], 42.0)
 
 
 def test_what_is_due_and_is_nobodys_home_here_is_left_to_its_owner() -> None:
@@ -489,13 +494,18 @@ def test_a_key_that_is_claimed_by_another_is_left_to_it(what: str) -> None:
     assert (scene.queued, scene.told) == ([], ["go"] if what == "old" else ["outrun", "go"])
 
 
-def test_a_key_is_claimed_again_when_nothing_of_it_is_about_to_be_written() -> None:
+@pytest.mark.parametrize("what", ["is handled", "is decided"])
+def test_a_key_is_claimed_again_when_nothing_of_it_is_about_to_be_written(what: str) -> None:
     claims = Taking()
     scene = Scene(claims)
     scene.put(held("a", 2))
-    scene.commits.busy = True
+    if what == "is handled":
+        scene.lanes.add(received("a", 1))
+        scene.lanes.start()
+    else:
+        scene.groups.now.changes.entities["a"] = scene.shelf.entities["a"]
     scene.wake("a")
-    assert (claims.asked, scene.queued) == ([], [])
+    assert (claims.asked, scene.queued, scene.known.pinned) == ([], [], {})
     assert scene.alarm.after_s == pytest.approx(waking.CLAIM_AGAIN_S)
 
 

@@ -168,7 +168,11 @@ async def test_a_worker_that_was_outrun_to_a_key_reads_it_anew_and_trusts_what_i
     it.fails["a1"] = [ValueError("no")]
     it.give("a1 b1", lease=Held())
     await it.rest(0.5)
+    it.desk.writes.close()
+    await it.rest(2.0)
+    assert it.desk.writes.waiting == 1, "it is being claimed"
     it.meddle("a")
+    it.desk.writes.open()
     await it.rest(2.0)
     assert it.called == ["a1", "b1", "a1"], "read anew, it was ours to wake"
     assert (it.applied(), it.failures, it.busy()) == ({"a": 1, "b": 1}, [], False)

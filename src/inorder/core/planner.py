@@ -316,6 +316,8 @@ class Planner:
             return True
         if waiting.why is Wait.GAP:
             if not self._strict or self._may_go_on(entity):
+                # Not as long as it says, which may be somebody's claim: whatever is left afterwards begins anew.
+                entity.waiting = msgspec.structs.replace(waiting, due_at=AT_ONCE)
                 return True
             missing = entity.version + 1
             reason = f"version {missing} did not come within {self.limits.gap_s:g} s"

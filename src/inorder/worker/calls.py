@@ -110,9 +110,10 @@ class Calls:
         """Whether this event is to fail without being tried: it is the first of its call, then."""
         return bool(self.barred) and (event.key, event.version) in self.barred
 
-    def coming_back(self, key: str) -> int:
-        """How many events of a key are running that came back from the store."""
-        return sum(event.receiver is not None for run in self.runs if run.entity.key == key for event in run.events)
+    def coming_back(self, key: str, epoch: int) -> int:
+        """How many events of a key are running that came back from the store, and were decided in this epoch."""
+        runs = [run for run in self.runs if run.entity.key == key and run.epoch == epoch]
+        return sum(event.receiver is not None for run in runs for event in run.events)
 
     def fill(self) -> None:
         """Begin as much as there is, and as may run at once."""

@@ -1,12 +1,15 @@
-"""Group commits of lanes: one at a time, in the store's own thread. Never decides anything."""
+"""Group commits of lanes: one at a time, in the store's own thread. Never decides anything.
+
+Commits, claims and the question whether all is ours take turns: what one of them finds is told before the next begins.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from inorder.core.changes import Changes
@@ -59,11 +62,13 @@ class Commits:
         """A message of a queue that is settled keeps its group from all workers until it is deleted."""
         self._began_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._turns = asyncio.Lock()
+        self._begun = False
         self.loop: asyncio.AbstractEventLoop
-        self.busy = False
-        """Whether something is being written."""
+        self.writing = False
+        """Whether a group is being written."""
         self.count = 0
-        """How many there have been, refused ones too."""
+        """How many groups have been, refused ones too."""
         self.more: Callable[[], bool]
         """Whether more is about to be decided."""
         self.waking: Callable[[], Iterable[str]]
@@ -76,9 +81,14 @@ class Commits:
         """Before that, where somebody else has changed an entity."""
         self.go: Callable[[], None]
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being written, or about to be."""
+        return self._begun or self._turns.locked()
+
     def soon(self) -> None:
         """Commit what is decided by the end of this turn of the loop, or when it is time for another commit."""
-        if self.busy or not self._groups.now.changes:
+        if self._begun or not self._groups.now.changes:
             return
         if self._timer is not None:
             if self.more():
@@ -94,11 +104,11 @@ class Commits:
 
     def _due(self) -> None:
         self._timer = None
-        if not self.busy and self._groups.now.changes:
+        if not self._begun and self._groups.now.changes:
             self._begin()
 
     def _begin(self) -> None:
-        self.busy = True
+        self._begun = True
         self._spawn(self._commit())
 
     def confirmed(self, now: float) -> bool:
@@ -110,17 +120,23 @@ class Commits:
             self._spawn(self._confirm())
         return False
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Nothing is committed meanwhile."""
-        self.busy = True
-        try:
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Nothing else is written meanwhile. Whoever asks first is first, however many commits there are to be."""
+        async with self._turns:
             yield
-        finally:
-            self.busy = False
-            self.count += 1
 
     async def _commit(self) -> None:
+        async with self.alone():
+            self.writing = True
+            try:
+                await self._write()
+            finally:
+                self._begun = self.writing = False
+                self.count += 1
+        self.go()
+
+    async def _write(self) -> None:
         group = self._groups.take()
         changes = group.changes
         self._groups.writing = changes.entities
@@ -129,40 +145,40 @@ class Commits:
         renewed = self._claims.renew(self.waking(), changes) if self._claims else {}
         rows = changes.rows(lambda entity: None, self._planner.guard.remembered)
         began = self._began_at = time.monotonic()
-        with self.alone():
-            refusal: InorderError | None = None
-            try:
-                await self._keeper.write(rows, changes, fences)
-            except (Mismatch, Fenced) as error:
-                refusal = error
-            finally:
-                self._groups.writing = {}
-            if isinstance(refusal, Fenced):
-                self._fenced(refusal, group, fences)
-            elif refusal is not None:
-                log.log(logging.INFO if self._claims is None else logging.DEBUG, "%s; decided again", refusal)
-                self.outdated()
-                self._observer.outdated()
-                self.refused(group, {})
-            else:
-                self._confirmed_at = time.monotonic()
-                if self._planner.room is not None:
-                    self._planner.room.written(changes)
-                if self._claims is not None:
-                    self._claims.confirm(renewed)
-                self._observer.committed(changes, None, self._confirmed_at - began)
-                self.through(waits, self._groups.settle(group))
-        self.go()
+        refusal: InorderError | None = None
+        try:
+            await self._keeper.write(rows, changes, fences)
+        except (Mismatch, Fenced) as error:
+            refusal = error
+        finally:
+            self._groups.writing = {}
+        if isinstance(refusal, Fenced):
+            self._fenced(refusal, group, fences)
+        elif refusal is not None:
+            log.log(logging.INFO if self._claims is None else logging.DEBUG, "%s; decided again", refusal)
+            self.outdated()
+            self._observer.outdated()
+            self.refused(group, {})
+        else:
+            self._confirmed_at = time.monotonic()
+            if self._planner.room is not None:
+                self._planner.room.written(changes)
+            if self._claims is not None:
+                self._claims.confirm(renewed)
+            self._observer.committed(changes, None, self._confirmed_at - began)
+            self.through(waits, self._groups.settle(group))
 
     async def _confirm(self) -> None:
-        fences = dict(self._known.fences)
-        try:
-            await self._keeper.write([], Changes(0), fences)
-        except Fenced as error:
-            self._fenced(error, self._groups.take(), fences)
-        finally:
-            self._confirming = False
-        self._confirmed_at = time.monotonic()
+        # Not beside a commit: were it refused, what is being written would be taken for what is known.
+        async with self.alone():
+            fences = dict(self._known.fences)
+            try:
+                await self._keeper.write([], Changes(0), fences)
+            except Fenced as error:
+                self._fenced(error, self._groups.take(), fences)
+            finally:
+                self._confirming = False
+            self._confirmed_at = time.monotonic()
         self.go()
 
     def _fenced(self, error: Fenced, group: Group, fences: Mapping[Partition, int]) -> None:

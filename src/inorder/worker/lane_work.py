@@ -226,7 +226,8 @@ class LaneWork:
             self._known.fences.pop(partition, None)
         for key, events in self._standstill.forget(partitions):
             self._lanes.put_back(key, events)
-        moved = self._waking.moved(partitions, self._calls.coming_back)
+        epoch = self._known.epoch
+        moved = self._waking.moved(partitions, lambda key: self._calls.coming_back(key, epoch))
 
         def gone(event: Event) -> bool:
             return event.key in moved if event.receiver is not None else event.slice.partition in partitions
@@ -238,7 +239,7 @@ class LaneWork:
         while self._calls.of(partitions):
             await asyncio.sleep(0.005)
         commits, groups = self._commits, self._groups
-        due = commits.count + commits.busy + bool(groups.now.changes)
+        due = commits.count + commits.writing + bool(groups.now.changes)
         while commits.count < due and (commits.busy or groups.now.changes):
             await asyncio.sleep(0.005)
         groups.keep(self._known.fences)

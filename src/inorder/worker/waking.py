@@ -75,7 +75,8 @@ class Waking:
     @property
     def busy(self) -> bool:
         """Whether a key is being woken, or an event waits for its retry. From any thread."""
-        return bool(self._ringing or self._timers.urgent or self._rung or self._draining)
+        # In the order that a key goes through them.
+        return bool(self._timers.urgent or self._ringing or self._rung or self._draining)
 
     def note(self, waits: Mapping[str, Waiting | None]) -> None:
         """How these keys wait from now on."""
@@ -152,15 +153,14 @@ class Waking:
         """Those of which we know no more than the store."""
         if self._commits.busy:
             return []
-        at_work, busy, awake = self._groups.now.changes.entities, self._lanes.busy, self._rung.union(self._draining)
-        return [key for key in keys if not (busy(key) or key in at_work or key in awake)]
+        at_work, busy, rung, draining = self._groups.now.changes.entities, self._lanes.busy, self._rung, self._draining
+        return [key for key in keys if not (busy(key) or key in at_work or key in rung or key in draining)]
 
     def _let_go(self, key: str) -> None:
         self._forget(key)
         self._homes.pop(key, None)
 
     def _forget(self, key: str) -> None:
-        self._rung.discard(key)
         self._draining.pop(key, None)
         self._known.pinned.pop(key, None)
 
@@ -184,7 +184,8 @@ class Waking:
     def _forget_changed(self, due: list[str], now: float) -> None:
         """Read anew what somebody else has set going, but not yet where we are at work: what we know may be newer."""
         changed = self._known.changed(due, now)
-        idle = self.idle(changed)
+        # Of a queue's keys others may have changed any.
+        idle = self.idle(changed if self._claims is None else due)
         self._known.drop(idle)
         self._look_again(set(changed).difference(idle), now)
 
@@ -196,34 +197,65 @@ class Waking:
             if self._known.epoch != begun_in:
                 # What was found is old by now. Whoever found that out has these keys rung for again.
                 break
-            self._let_go(key)
-            await self._wake_one(key, found[key])
+            if self._claims is None:
+                awake = self._wake_one(key, found[key])
+            else:
+                awake = await self._wake_alone(key, found[key], self._claims, begun_in)
+            if awake:
+                await self._bring_back(key, found[key])
         self.go()
 
-    async def _wake_one(self, key: str, entity: Entity) -> None:
+    async def _wake_alone(self, key: str, entity: Entity, claims: Claims, epoch: int) -> bool:
+        """Wake a key of a queue, and make sure that no other worker does. Nothing is committed meanwhile."""
+        async with self._commits.alone():
+            if self._known.epoch != epoch:
+                return False
+            at_work = self._groups.now.changes.entities
+            if self._lanes.busy(key) or key in at_work:
+                # A claim is written by itself, and never over what is not written yet.
+                self._rung.discard(key)
+                self._let_go(key)
+                self.note({key: Waiting(Wait.GAP, 0, 0.0, due_at=self._clock.now() + CLAIM_AGAIN_S)})
+                return False
+            claims.recognise(entity)
+            waits = entity.waiting
+            if not self._wake_one(key, entity):
+                return False
+            if key in at_work:
+                # What woke it (a replay that died) is to be written first. Then it is rung for again.
+                self._let_go(key)
+                return False
+            taken = await claims.take(entity, waits, self._known.fences)
+            if not taken:
+                # Woken by another worker, or it got another event: what the store says now decides.
+                self.outrun()
+            return taken and epoch == self._known.epoch
+
+    def _wake_one(self, key: str, entity: Entity) -> bool:
+        """Returns whether what waits for the key is to be decided again: it drains from now on."""
+        self._rung.discard(key)
+        self._let_go(key)
         now = self._clock.now()
         if not at_home(entity, self._known.fences):
-            return
-        if self._claims is not None:
-            if not self.idle([key]):
-                # A claim is written by itself, and never over what is not written yet.
-                self.note({key: Waiting(Wait.GAP, 0, 0.0, due_at=now + CLAIM_AGAIN_S)})
-                return
-            self._claims.recognise(entity)
+            return False
         waits = entity.waiting
         if waits is not None and waits.home is not None:
             self._homes[key] = waits.home, self._known.fences[waits.home]
+        changes = self._groups.now.changes
+        awake = self._planner.wake(entity, changes, now)
+        if key in self._homes and key in changes.entities:
             self._groups.now.under(*self._homes[key])
-        if not self._planner.wake(entity, self._groups.now.changes, now):
+        if not awake:
             self._homes.pop(key, None)
-            if self._claims is None and not entity.due(now) and key not in self._timers.all():
+            if not entity.due(now) and key not in self._timers.all():
                 # Who said that it was due may have known less than the store does.
                 self.note({key: entity.waiting})
-            return
+            return False
         self._draining[key] = 0
         self._known.pinned[key] = entity
-        if self._claims is not None and not await self._claim(entity, waits, self._claims):
-            return
+        return True
+
+    async def _bring_back(self, key: str, entity: Entity) -> None:
         home, epoch = self._homes.get(key), self._known.epoch
         rows = await self._keeper.held(key, HELD_AT_ONCE)
         if epoch != self._known.epoch or self._homes.get(key) != home:
@@ -236,17 +268,3 @@ class Waking:
             self._let_go(key)
         for event in events:
             self._lanes.add(event)
-
-    async def _claim(self, entity: Entity, waits: Waiting | None, claims: Claims) -> bool:
-        """Make sure that no other worker of the queue wakes this key. Nothing else is committed meanwhile."""
-        key, epoch = entity.key, self._known.epoch
-        if key in self._groups.now.changes.entities:
-            # What woke it (a replay that died) is to be written first. Then it is rung for again.
-            self._let_go(key)
-            return False
-        with self._commits.alone():
-            taken = await claims.take(entity, waits, self._known.fences)
-        if not taken:
-            # Woken by another worker, or it got another event: what the store says now decides.
-            self.outrun()
-        return taken and epoch == self._known.epoch
