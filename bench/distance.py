@@ -14,14 +14,14 @@ PIECE = 65_536
 
 @contextmanager
 def away(url: str, one_way_s: float) -> Iterator[str]:
-    """The URL under which the server of `url` is found at this distance, for as long as the block runs."""
+    """The URL under which the server of `url`, on this machine, is found at this distance while the block runs."""
     parts = urlsplit(url)
     command = [sys.executable, "-m", "bench.distance", str(parts.port), str(one_way_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             port = int(process.stdout.readline())
-            yield urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}"))
+            yield urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{port}")))
         finally:
             process.kill()
 
@@ -42,11 +42,13 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, one_
         target.close()
 
     arriving = asyncio.create_task(arrive())
-    piece = b"-"
-    while piece:
+    while True:
+        piece = b""  # also of a connection that is reset
         with suppress(ConnectionError):
             piece = await source.read(PIECE)
         pieces.put_nowait((now() + one_way_s, piece))
+        if not piece:
+            break
     await arriving
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
 from rich.console import Console
 
-from bench import peers
+from bench import distance, peers
 from bench.measure import Arm, Bench, Options
 from bench.parts import latency, workers
 from bench.parts import peers as contest
@@ -164,3 +166,38 @@ def test_engines_that_are_not_at_hand_are_said_to_be(bench: Bench, monkeypatch: 
     part = contest.run(bench)
     assert {row[1] for row in part.tables[0].rows} == {"not measured here"}
     assert part.figures == []
+
+
+class Reset:
+    """A reader whose connection is reset."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    async def read(self, most: int) -> bytes:
+        self.reads += 1
+        if self.reads == 1:
+            return b"insert"
+        if self.reads > 50:
+            return b""  # it would never end
+        raise ConnectionResetError
+
+
+class Writer:
+    def __init__(self) -> None:
+        self.written = b""
+        self.closed = False
+
+    def write(self, piece: bytes) -> None:
+        self.written += piece
+
+    async def drain(self) -> None: ...
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_connection_that_is_reset_ends() -> None:
+    source, target = Reset(), Writer()
+    asyncio.run(distance._pump(cast(Any, source), cast(Any, target), 0.0))
+    assert (target.written, target.closed) == (b"insert", True)

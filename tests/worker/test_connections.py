@@ -219,6 +219,12 @@ def test_connections_are_for_handlers_with_tx(shop: Shop) -> None:
 
 
 @kinds("tx")
+def test_there_is_a_connection_at_least(shop: Shop) -> None:
+    with pytest.raises(inorder.UsageError, match="connections=0 must be at least 1"):
+        shop.start(connections=0)
+
+
+@kinds("tx")
 def test_on_sqlite_there_is_one_transaction_at_a_time(bench: Bench) -> None:
     two = Settings(source="", connections=2)
     with pytest.raises(inorder.UsageError, match="SQLite writes one transaction at a time"):

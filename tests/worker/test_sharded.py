@@ -5,17 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
+from zlib import crc32
 
 import pytest
 
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Malformed, Partition, Record, Slice
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
+from inorder.ports import Clock
+from inorder.worker.assemble import SystemClock
 from inorder.worker.job import Job, shard_of
 from inorder.worker.runner import BatchRunner
 from inorder.worker.sharded import ShardedRunner
 from tests.worker.played import HERE, THERE, Played
+from tests.worker.threaded import Batches, Store
 
 FIRST, SECOND = (next(key for key in "abcdefgh" if shard_of(key, 2) == at) for at in range(2))
 """A key of the first runner, and one of the second."""
@@ -194,3 +198,47 @@ def test_what_one_of_them_died_of_is_raised() -> None:
     scene.ones[1].settled = died  # type: ignore[method-assign]
     with pytest.raises(ZeroDivisionError):
         scene.runner.settled()
+
+
+def test_keys_of_one_partition_of_a_topic_written_by_librdkafka_are_shared_by_all_connections() -> None:
+    """Its own partitioner is crc32 % partitions: a worker that has partition 0 of 8 has keys of one connection only."""
+    keys = [key for key in map("account-{}".format, range(10_000)) if crc32(key.encode()) % 8 == 0]
+    assert {shard_of(key, 4) for key in keys} == {0, 1, 2, 3}
+
+
+def test_of_two_fences_of_a_partition_that_were_refused_the_newer_one_is_told() -> None:
+    """One connection is through with a turn of long ago, the other one with one of now."""
+    it = Scene()
+    first, second = it.ones
+    first.refused, second.refused = {HERE: 7}, {HERE: 5}
+    assert it.runner.lost() == {HERE: 7}
+
+
+def job_of(key: str) -> Any:
+    piece = Slice.of(THERE, [Record(THERE, 0, None, b"")])
+    made = Job()
+    made.add(Unit(THERE, 1, 1, 1, 0), piece, [Event(key, 1, key, 1, None, piece, 0)], [])
+    return made
+
+
+def test_letting_go_waits_for_one_turn_of_each_connection_and_not_for_one_after_the_other() -> None:
+    turn_s = 0.5
+
+    def make() -> Any:
+        batches = Batches()
+        batches.meanwhile = lambda: time.sleep(turn_s)
+        batches.ends = [{}] * 100
+        return Store(), batches
+
+    runner = ShardedRunner(8, lambda tell: BatchRunner(make, cast(Clock, SystemClock()), 1, tell))
+    runner.own({HERE: 1, THERE: 1})
+    keys = [next(key for key in map(str, range(999)) if shard_of(key, 8) == at) for at in range(8)]
+    for one, key in reversed(list(zip(runner._runners, keys, strict=True))):
+        for _ in range(20):
+            one.submit(job_of(key))
+        time.sleep(0.05)
+    began = time.monotonic()
+    runner.drop({HERE}, 20.0)
+    took = time.monotonic() - began
+    runner.stop(5.0)
+    assert took < 2 * turn_s, f"{took:.2f} s, of turns of {turn_s} s each"

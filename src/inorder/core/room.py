@@ -1,7 +1,7 @@
 """Room for dead letters and for events that wait. What has no room stays with the broker: its partition is paused.
 
 The limits are kept by counting, not by locking: what other workers write is known when it is read again, so several
-workers may together go past a limit by what they write in that time.
+workers, or several connections of one, may together go past a limit by what they write in that time.
 """
 
 from __future__ import annotations

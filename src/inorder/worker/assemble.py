@@ -175,6 +175,8 @@ def _limits(declared: Declaration, settings: Settings) -> Limits:
 
 def _check_connections(declared: Declaration, settings: Settings, store: Store) -> None:
     """Raises `UsageError` where there can be one transaction at a time, or none that a handler shares."""
+    if settings.connections < 1:
+        raise UsageError(f"connections={settings.connections} must be at least 1")
     if settings.connections == 1:
         return
     if declared.kind is not Kind.TX:

@@ -90,8 +90,12 @@ class Job:
 
 
 def shard_of(key: str, count: int) -> int:
-    """Which of `count` runners has the events of a key."""
-    return crc32(key.encode()) % count
+    """Which of `count` runners has the events of a key.
+
+    From the high end of the hash: librdkafka puts a key into partition `crc32 % partitions`, so that the keys of one
+    partition have the low end in common.
+    """
+    return crc32(key.encode()) * count >> 32
 
 
 def merged(queue: deque[Job], most: int) -> Job:

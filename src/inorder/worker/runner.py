@@ -143,6 +143,8 @@ class BatchRunner:
                 self._aside.pop(partition, None)
                 self._full.pop(partition, None)
             current = self._current
+            if current is not None and not current.due and partitions.isdisjoint(current.job.fences):
+                current = None
             return self._condition.wait_for(lambda: self._failure is not None or self._let_go(current), timeout_s)
 
     def _let_go(self, of: Turn | None) -> bool:

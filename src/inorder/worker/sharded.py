@@ -68,7 +68,12 @@ class ShardedRunner:
 
     def lost(self) -> dict[Partition, int]:
         """Partitions that the store says a newer owner has taken, with the fence it refused, since the last call."""
-        return {partition: fence for runner in self._runners for partition, fence in runner.lost().items()}
+        found: dict[Partition, int] = {}
+        for runner in self._runners:
+            for partition, fence in runner.lost().items():
+                # One of them may have been at something old.
+                found[partition] = max(fence, found.get(partition, fence))
+        return found
 
     def full(self) -> dict[Partition, str]:
         """Partitions whose next event finds no room in the store, and why."""
