@@ -264,7 +264,7 @@ def test_the_next_one_waits_for_more_that_is_about_to_be_decided(monkeypatch: py
         it.decide("d")
         it.commits.soon()
         assert len(later.after_s) == 3
-        async with it.commits.alone():
+        async with it.commits.turns:
             later.due()
             await turns()
             assert len(it.desk.writes) == 3, "something else is being written"

@@ -107,6 +107,18 @@ class Alarm:
         self.what()
 
 
+class Turns:
+    """Nobody else writes."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    async def __aenter__(self) -> None:
+        self.taken += 1
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
 class Scene:
     """Waking, and all around it."""
 
@@ -117,8 +129,8 @@ class Scene:
         self.groups = Groups(lambda: Changes(0))
         self.known = Known(keeper, self.groups, 0, cache_bytes)
         self.known.fences = {HERE: 7}
-        self.alone = 0
-        self.commits = SimpleNamespace(busy=False, alone=self._alone)
+        self.turns = Turns()
+        self.commits = SimpleNamespace(busy=False, turns=self.turns)
         self.tasks: list[Coroutine[Any, Any, None]] = []
         planner = Planner(Guard(Order.STRICT), Retry(), Limits(gap_s=60.0), True, lambda error: ErrorClass.POISON)
         self.waking = Waking(
@@ -137,10 +149,6 @@ class Scene:
         self.told: list[str] = []
         self.waking.go = lambda: self.told.append("go")
         self.waking.outrun = lambda: self.told.append("outrun")
-
-    def _alone(self) -> Any:
-        self.alone += 1
-        return _Nothing()
 
     def put(self, *entities: Entity) -> None:
         for entity in entities:
@@ -164,11 +172,6 @@ class Scene:
             found += [(event.key, event.version) for event in events]
             self.lanes.finish(events[0].key)
         return found
-
-
-class _Nothing:
-    async def __aenter__(self) -> None: ...
-    async def __aexit__(self, *_: object) -> None: ...
 
 
 def received(key: str, version: int) -> Event:
@@ -476,7 +479,7 @@ def test_a_key_of_a_queue_is_claimed_before_its_events_are_read() -> None:
     waits = one.waiting
     scene.wake("a")
     assert claims.asked == [("recognise a", None), ("take a", waits)]
-    assert (scene.queued, scene.alone, scene.told) == ([("a", 2)], 1, ["go"])
+    assert (scene.queued, scene.turns.taken, scene.told) == ([("a", 2)], 1, ["go"])
     assert scene.waking.may_begin("a")
     claims.has = False
     assert not scene.waking.may_begin("a")

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from inorder.core.changes import Changes
@@ -62,7 +61,8 @@ class Commits:
         """A message of a queue that is settled keeps its group from all workers until it is deleted."""
         self._began_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._turns = asyncio.Lock()
+        self.turns = asyncio.Lock()
+        """Held by whoever writes. Who asks first is first, however many commits there are to be."""
         self._begun = False
         self.loop: asyncio.AbstractEventLoop
         self.writing = False
@@ -84,7 +84,7 @@ class Commits:
     @property
     def busy(self) -> bool:
         """Whether something is being written, or about to be."""
-        return self._begun or self._turns.locked()
+        return self._begun or self.turns.locked()
 
     def soon(self) -> None:
         """Commit what is decided by the end of this turn of the loop, or when it is time for another commit."""
@@ -120,14 +120,8 @@ class Commits:
             self._spawn(self._confirm())
         return False
 
-    @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        """Nothing else is written meanwhile. Whoever asks first is first, however many commits there are to be."""
-        async with self._turns:
-            yield
-
     async def _commit(self) -> None:
-        async with self.alone():
+        async with self.turns:
             self.writing = True
             try:
                 await self._write()
@@ -170,7 +164,7 @@ class Commits:
 
     async def _confirm(self) -> None:
         # Not beside a commit: were it refused, what is being written would be taken for what is known.
-        async with self.alone():
+        async with self.turns:
             fences = dict(self._known.fences)
             try:
                 await self._keeper.write([], Changes(0), fences)

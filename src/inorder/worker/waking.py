@@ -207,7 +207,7 @@ class Waking:
 
     async def _wake_alone(self, key: str, entity: Entity, claims: Claims, epoch: int) -> bool:
         """Wake a key of a queue, and make sure that no other worker does. Nothing is committed meanwhile."""
-        async with self._commits.alone():
+        async with self._commits.turns:
             if self._known.epoch != epoch:
                 return False
             at_work = self._groups.now.changes.entities
