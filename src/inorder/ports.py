@@ -181,6 +181,9 @@ class Store(Protocol):
     def held_events(self, most: int) -> int:
         """How many events wait in the store, counted up to `most`."""
 
+    def pack(self, rows: Sequence[EntityRow], changes: Changes) -> Sequence[EntityRow]:
+        """The rows that are to be written with `changes`, prepared for it. Any thread may do this, any time before."""
+
     def transaction(self) -> AbstractContextManager[Transaction]:
         """A transaction that commits at the end of the block, or rolls back if the block raises."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inorder.errors import Mismatch, UsageError
-from tests.stores.making import changes, held, row, versions, write
+from tests.stores.making import changes, gap, held, letter, parked, row, versions, write
 from tests.stores.places import Place
 
 
@@ -104,6 +104,35 @@ def test_a_transaction_is_not_seen_before_its_end(place: Place) -> None:
         assert other.load(["a"]) == {}
         assert other.held("a", 10) == []
     assert other.load(["a"])["a"].version == 1
+
+
+def test_what_is_packed_before_its_transaction_is_written_as_what_is_not(place: Place) -> None:
+    store = place.open()
+    before = changes(held=[held("a", 5), held("a", 6), held("b", 9)], waits={"a": gap(2), "b": gap(8), "c": gap(7)})
+    write(store, [row("a", 0), row("b", 0, state=None, ranges=b"[[3,4]]"), row("c", 0, waits=True)], before)
+    rows = [row("a", 1, waits=True), row("b", 1)]
+    what = changes(
+        held=[held("b", 10)],
+        released=[("a", 5), ("b", 9)],
+        letters=[letter(3)],
+        waits={"a": parked(6), "b": None},
+        counts={"received": 3, "held": -1, "applied": 0},
+        tally=store.tally("1"),
+    )
+    packed = store.pack(rows, what)
+    assert list(packed) == rows
+    write(store, packed, what)
+    assert versions(store) == {"a": 2, "b": 2, "c": 1}
+    assert [[one.version for one in store.held(key, 9)] for key in "ab"] == [[6], [10]]
+    assert {key: entity.waiting for key, entity in store.load(["a", "b", "c"]).items()} == {
+        "a": parked(6),
+        "b": None,
+        "c": gap(7),
+    }
+    assert [found.letter for found in store.letters()] == what.letters
+    assert store.counts() == {"received": 3, "held": -1}
+    with pytest.raises(Mismatch):
+        write(store, store.pack(rows, changes()), changes())
 
 
 def test_a_refused_transaction_cannot_go_on(place: Place) -> None:

@@ -87,6 +87,11 @@ class Store(MemoryStore):
         self.late_error: Exception | None = None
         self.tables.fences = dict(FENCES)
         self.read_back: list[str] = []
+        self.packed: list[str] = []
+
+    def pack(self, rows: Sequence[EntityRow], changes: Changes) -> Sequence[EntityRow]:
+        self.packed.append("".join(row.key for row in rows))
+        return super().pack(rows, changes)
 
     def held_together(self, keys: Sequence[str], most: int) -> list[HeldRow]:
         self.read_back += keys

@@ -471,6 +471,23 @@ def test_what_is_decided_ahead_ends_before_its_next_event_when_it_is_not_needed(
     assert scene.states() == {"a": [1], "b": [1, 2, 3]}
 
 
+def test_what_is_decided_ahead_is_packed_too() -> None:
+    scene = Scene(helper=AtOnce())
+    Queue(scene, job("a1"), job("b1 c1")).run_all()
+    assert scene.store.packed == ["bc"]
+
+
+def test_what_is_waited_for_is_not_kept_back_to_be_packed() -> None:
+    scene = Stopped()
+    queue = Queue(scene, job("a1"), job("b1"))
+    queue.run()
+    assert scene.begun()
+    scene.go_on_soon()
+    queue.run()
+    scene.batches.close()
+    assert (scene.states(), scene.store.packed) == ({"a": [1], "b": [1]}, [])
+
+
 def test_nobody_waits_for_what_could_not_begin() -> None:
     class Full(AtOnce):
         def submit(self, task: Callable[[], None]) -> None:

@@ -206,6 +206,10 @@ class MemoryStore:
                 found[name] = found.get(name, 0) + n
         return found
 
+    def pack(self, rows: Sequence[EntityRow], changes: Changes) -> Sequence[EntityRow]:
+        """The rows as they are."""
+        return rows
+
     def abandon(self) -> None:
         """Undo the open transaction: whoever has it is refused from now on."""
         if self.open is not None:

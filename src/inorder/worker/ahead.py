@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from inorder.core.changes import Changes
@@ -51,7 +51,7 @@ class Batch:
         self.early: dict[str, Waiting | None] = {}
         """How keys wait that were looked at before they were due."""
         self.fences: dict[Partition, int] = {}
-        self.rows: list[EntityRow] = []
+        self.rows: Sequence[EntityRow] = []
         self.decided = False
         self.deciding_s = self.writing_at = 0.0
 
@@ -74,6 +74,8 @@ class Ahead:
         self.job = job
         self.batch: Batch | None = None
         """From when it is read."""
+        self.wanted = False
+        """Whether somebody waits for it: then nothing more is done than must be."""
         # Not an event: whoever waits may be told to end, and the lock within an event would stay taken.
         self._over = threading.Lock()
         self._over.acquire()
@@ -89,5 +91,6 @@ class Ahead:
 
     def decided(self) -> Batch | None:
         """Wait until this is over. Returns the batch if it is decided."""
+        self.wanted = True
         with self._over:
             return self.batch if self.batch is not None and self.batch.decided else None

@@ -219,8 +219,10 @@ class Batches:
         if self.effect.bars(batch.events):
             # They are let off when what they came to is written, and it is not known yet what else they come to.
             self._forget(turn.job, turn.due)
-        else:
-            self._decide(batch)
+            return
+        self._decide(batch)
+        if not ahead.wanted:
+            batch.rows = self._store.pack(batch.rows, batch.changes)
 
     def _decided_ahead(self, job: Job) -> Batch | None:
         """What was decided of this job while the one before it was written."""

@@ -14,15 +14,17 @@ import msgspec
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from inorder.core.changes import Changes
 from inorder.core.entity import Entity
 from inorder.core.event import Partition
 from inorder.core.order import Order
-from inorder.core.rows import HeldRow
+from inorder.core.rows import EntityRow, HeldRow
 from inorder.core.waiting import Waiting
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.postgres.arrays import columns, integers, texts
 from inorder.stores.postgres.connections import Connections, Link, address, end_sessions, label
 from inorder.stores.postgres.opening import bring_up_to_date, statements_for
+from inorder.stores.postgres.packed import Packed
 from inorder.stores.postgres.transaction import PostgresTransaction
 from inorder.stores.postgres.weather import LOCK_S, ours, theirs
 from inorder.stores.reading import Reads
@@ -135,6 +137,10 @@ class PostgresStore(Reads):
         if tallies is None:
             return dict(self._select("counts_all"))  # type: ignore[arg-type]
         return dict(self._select("counts_of", tallies=integers(tallies)))  # type: ignore[arg-type]
+
+    def pack(self, rows: Sequence[EntityRow], changes: Changes) -> Sequence[EntityRow]:
+        """The rows, with all columns that are written."""
+        return Packed(rows, changes)
 
     def abandon(self) -> None:
         """From another thread: undo the open transactions and close, although the threads that use it hang."""

@@ -19,21 +19,17 @@ from inorder.core.event import Partition
 from inorder.core.rows import EntityRow
 from inorder.errors import Fenced, Mismatch, UsageError
 from inorder.stores.letter_writing import LetterWrites
-from inorder.stores.postgres.arrays import blobs, booleans, columns, floats, integers, texts
+from inorder.stores.postgres.arrays import columns, integers, texts
 from inorder.stores.postgres.connections import Link
+from inorder.stores.postgres.packed import Packed
 from inorder.stores.postgres.weather import ours, theirs
-from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outdated, plain_values
+from inorder.stores.rows import Row, from_letter, outdated, plain_values
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 _ENDS = re.compile(
     r"\s*(?:commit|end|abort|begin|start\s|prepare\s+tr|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))", re.I
 )
-_RECORD = (texts, integers, integers, blobs, blobs, blobs, integers)
-_HELD = (texts, integers, texts, integers, texts, integers, *_RECORD)
-_WAITING = (texts, texts, integers, floats, floats, integers, texts, booleans, texts, integers)
-_COUNTS = (integers, texts, integers)
-
 Cursor = psycopg.Cursor[Any]
 
 
@@ -106,13 +102,14 @@ class PostgresTransaction(LetterWrites):
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
         if self.over is not None:
             raise self.over
+        packed = rows if isinstance(rows, Packed) else Packed(rows, changes)
         with ours(self._name):
             with self._link.pipeline():
                 self._begin()
                 owned = self._share(fences) if fences else None
-                written = self._compare_and_set(rows)
-                kept = self._write_held(changes)
-                self._write_rest(changes)
+                written = self._do("entities_write", **packed.entities) if rows else None
+                kept = self._write_held(packed)
+                self._write_rest(packed, changes)
             self._check(rows, changes, fences, owned, written, kept)
 
     def resolve_letter(self, number: int, status: str, note: str | None = None) -> bool:
@@ -147,33 +144,22 @@ class PostgresTransaction(LetterWrites):
         topics, numbers = columns((texts, integers), sorted(fences))
         return self._do("fences", topics=topics, partitions=numbers)
 
-    def _compare_and_set(self, rows: Sequence[EntityRow]) -> Cursor | None:
-        return self._do("entities_write", **_entities(rows)) if rows else None
-
-    def _write_held(self, changes: Changes) -> Cursor | None:
-        if changes.released:
-            keys, versions = columns((texts, integers), sorted(changes.released))
+    def _write_held(self, packed: Packed) -> Cursor | None:
+        if packed.released:
+            keys, versions = packed.released
             self._do("held_delete", keys=keys, versions=versions)
-        if not changes.held:
-            return None
-        held = [from_held(changes.held[place]) for place in sorted(changes.held)]
-        return self._link.execute(self._sql["held_insert"], (self._stream, *columns(_HELD, held)))
+        return self._link.execute(self._sql["held_insert"], (self._stream, *packed.held)) if packed.held else None
 
-    def _write_rest(self, changes: Changes) -> None:
+    def _write_rest(self, packed: Packed, changes: Changes) -> None:
         run, sql, stream = self._link.execute, self._sql, self._stream
-        if changes.waits:
-            waits = sorted(changes.waits.items())
-            over = [key for key, waiting in waits if waiting is None]
-            if over:
-                self._do("waiting_delete", keys=texts(over))
-            upserts = [from_waiting(key, waiting) for key, waiting in waits if waiting is not None]
-            if upserts:
-                run(sql["waiting_upsert"], (stream, *columns(_WAITING, upserts)))
+        if packed.over is not None:
+            self._do("waiting_delete", keys=packed.over)
+        if packed.waits:
+            run(sql["waiting_upsert"], (stream, *packed.waits))
         for letter in changes.letters:
             run(sql["letter_upsert"], (stream, *from_letter(letter, changes.tally)))
-        counts = [(*at, n) for at, n in sorted(changes.counts.items()) if n]
-        if counts:
-            run(sql["counts_add"], columns(_COUNTS, counts))
+        if packed.counts:
+            run(sql["counts_add"], packed.counts)
 
     def _check(
         self,
@@ -208,18 +194,3 @@ class PostgresTransaction(LetterWrites):
 def _ends(statement: str) -> bool:
     """Whether it would end the transaction, or begin another one."""
     return _ENDS.match(statement) is not None
-
-
-def _entities(rows: Sequence[EntityRow]) -> dict[str, Any]:
-    """The columns of entities. Ranges and waits are rare: an empty array stands for "all of them none"."""
-    ranges = [row.ranges or None for row in rows]
-    waits = [row.waits for row in rows]
-    return {
-        "keys": texts([row.key for row in rows]),
-        "expected": integers([row.expected for row in rows]),
-        "versions": integers([row.version for row in rows]),
-        "ranges": blobs(ranges if any(ranges) else ()),
-        "recent": blobs([row.recent for row in rows]),
-        "states": blobs([row.state for row in rows]),
-        "waits": booleans(waits if any(waits) else ()),
-    }

@@ -10,10 +10,11 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from inorder.core.changes import Changes
 from inorder.core.entity import Entity
 from inorder.core.event import Partition
 from inorder.core.order import Order
-from inorder.core.rows import HeldRow
+from inorder.core.rows import EntityRow, HeldRow
 from inorder.core.waiting import Waiting
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.reading import Reads
@@ -128,6 +129,10 @@ class SqliteStore(Reads):
             rows = self._select("due", topic=topic, partition=number)
             found.update((str(row[0]), to_waiting(row[1:])) for row in rows)
         return found
+
+    def pack(self, rows: Sequence[EntityRow], changes: Changes) -> Sequence[EntityRow]:
+        """The rows as they are."""
+        return rows
 
     def abandon(self) -> None:
         """From another thread: undo the open transaction and close, although the thread that uses it hangs."""
