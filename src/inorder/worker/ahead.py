@@ -60,7 +60,7 @@ class Batch:
         return [key for key in keys if key not in self.changes.entities]
 
     def held_after(self, rows: Iterable[HeldRow], keys: Collection[str]) -> list[HeldRow]:
-        """What waits of these keys once this is written, if `rows` wait now: lowest versions of a key first."""
+        """What waits of these keys once this is written, lowest versions first: `rows` wait before that, or after."""
         held = {(row.key, row.version): row for row in rows if (row.key, row.version) not in self.changes.released}
         wanted = set(keys)
         held |= {place: row for place, row in self.changes.held.items() if place[0] in wanted}
