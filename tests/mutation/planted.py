@@ -109,9 +109,9 @@ PLANTED = (
         "worker",
         "worker/commits.py",
         (
-            "            try:\n                await self._keeper.write(rows, changes, fences)\n",
-            "            try:\n                self.through(waits, self._groups.settle(group))\n"
-            "                await self._keeper.write(rows, changes, fences)\n",
+            "        try:\n            await self._keeper.write(rows, changes, fences)\n",
+            "        try:\n            self.through(waits, self._groups.settle(group))\n"
+            "            await self._keeper.write(rows, changes, fences)\n",
         ),
     ),
     _one(
@@ -205,6 +205,52 @@ PLANTED = (
         ("if piece.lease is None or piece.lease.holds():", "if True:"),
         seen_by="tests/sqs/test_situations.py::test_situation"
         "[an_event_whose_lease_ended_in_the_queue_of_its_lane_is_left_to_the_next]",
+    ),
+    _one(
+        "a key counts as drained from when it is rung for",
+        "worker",
+        "worker/waking.py",
+        ("        self._rung.update(keys)\n", "        self._draining.update(dict.fromkeys(keys, 0))\n"),
+    ),
+    _one(
+        "a retry that comes due while its key drains is forgotten",
+        "worker",
+        "worker/waking.py",
+        ("        self._look_again((key for key in due if key in self._draining), now)\n", ""),
+    ),
+    _one(
+        "a handler of an epoch that is over keeps its key from being let go of",
+        "worker",
+        "worker/calls.py",
+        ("if run.entity.key == key and run.epoch == epoch]", "if run.entity.key == key]"),
+    ),
+    _one(
+        "the store is asked whether all is ours beside a commit",
+        "worker",
+        "worker/commits.py",
+        (
+            "        # Not beside a commit: were it refused, what is being written would be taken for what is known.\n"
+            "        async with self.turns:\n",
+            "        if True:\n",
+        ),
+    ),
+    _one(
+        "commits under the fence of a key that was woken, whatever came of it",
+        "worker",
+        "worker/waking.py",
+        ("if key in self._homes and key in changes.entities:", "if key in self._homes:"),
+    ),
+    _one(
+        "connections share keys out as librdkafka does partitions",
+        "worker",
+        "worker/job.py",
+        ("crc32(key.encode()) * count >> 32", "crc32(key.encode()) % count"),
+    ),
+    _one(
+        "a unit is settled when the first of several connections is through",
+        "worker",
+        "worker/sharded.py",
+        ("        return left == 0\n", "        return True\n"),
     ),
     _one(
         "a claim that is over is ignored",
