@@ -471,6 +471,17 @@ def test_what_is_decided_ahead_ends_before_its_next_event_when_it_is_not_needed(
     assert scene.states() == {"a": [1], "b": [1, 2, 3]}
 
 
+def test_of_what_fails_ahead_nothing_is_taken_for_decided() -> None:
+    scene = Scene(helper=AtOnce())
+    scene.fails["c1"] = Unavailable("what the handler needs is down")
+    queue = Queue(scene, job("a1"), job("b1 c1"))
+    queue.run()
+    del scene.fails["c1"]
+    queue.run()
+    assert scene.states() == {"a": [1], "b": [1], "c": [1]}
+    assert scene.store.counts([3])["applied"] == 3
+
+
 def test_what_is_decided_ahead_is_packed_too() -> None:
     scene = Scene(helper=AtOnce())
     Queue(scene, job("a1"), job("b1 c1")).run_all()

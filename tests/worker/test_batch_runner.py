@@ -191,6 +191,18 @@ def test_what_runs_while_a_partition_goes_is_waited_for(scene: Scene, ends: bool
     assert (said, scene.condition.waits) == ([ends], [9.0])
 
 
+def test_what_has_nothing_of_a_partition_that_goes_is_not_waited_for_unless_keys_are_woken(scene: Scene) -> None:
+    said: list[bool] = []
+    scene.batches.meanwhile = lambda: said.append(scene.runner.drop({HERE}, 9.0))
+    scene.submit("a", THERE)
+    scene.next()
+    assert (said, scene.condition.waits) == ([True], [])
+    scene.runner.own(FENCES, {"k": RETRY})
+    scene.submit("a", THERE)
+    scene.next()
+    assert (said, scene.condition.waits) == ([True, False], [9.0]), "whose home may be there"
+
+
 def test_what_begins_after_a_partition_went_is_not_waited_for(scene: Scene) -> None:
     scene.submit("a")
     said: list[bool] = []

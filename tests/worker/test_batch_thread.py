@@ -53,6 +53,20 @@ def test_during_an_outage_a_batch_is_tried_again_until_it_is_through(
     assert len(scene.runner.settled()) == 1
 
 
+def test_news_are_told_once_they_are_there(scene: Scene) -> None:
+    scene.submit("a")
+    scene.batches.meanwhile = lambda: seen.append(scene.news)
+    seen: list[int] = []
+    scene.next()
+    assert (seen, scene.news) == ([0], 1)
+    scene.submit("b")
+    scene.batches.ends = [ZeroDivisionError()]
+    scene.runner._run(*scene.made[-1])  # type: ignore[arg-type]
+    assert scene.news == 2
+    with pytest.raises(ZeroDivisionError):
+        scene.runner.settled()
+
+
 def test_without_an_outage_nobody_is_told_of_its_end(scene: Scene) -> None:
     scene.submit("a")
     scene.next()

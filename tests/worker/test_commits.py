@@ -265,9 +265,11 @@ def test_the_next_one_waits_for_more_that_is_about_to_be_decided(monkeypatch: py
         it.commits.soon()
         assert len(later.after_s) == 3
         async with it.commits.turns:
+            assert it.commits.busy
+            later.due()
             later.due()
             await turns()
-            assert len(it.desk.writes) == 3, "something else is being written"
+            assert (len(it.desk.writes), len(it.tasks)) == (3, 1), "something else is being written"
         await it.end()
         assert [keys for keys, _ in it.desk.writes[3:]] == [["d"]], "its turn has come"
         later.due()

@@ -219,6 +219,12 @@ def test_connections_are_for_handlers_with_tx(shop: Shop) -> None:
 
 
 @kinds("tx")
+def test_connections_share_the_room_in_memory(shop: Shop) -> None:
+    runner: Any = shop.start(connections=4, limits=inorder.Limits(cache_bytes=1_000)).parts.loop._runner
+    assert [one._batches.cache._most for one in runner._runners] == [250] * 4
+
+
+@kinds("tx")
 def test_there_is_a_connection_at_least(shop: Shop) -> None:
     with pytest.raises(inorder.UsageError, match="connections=0 must be at least 1"):
         shop.start(connections=0)

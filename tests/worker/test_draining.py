@@ -112,9 +112,12 @@ class Turns:
 
     def __init__(self) -> None:
         self.taken = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+        """What happens until it is our turn."""
 
     async def __aenter__(self) -> None:
         self.taken += 1
+        self.meanwhile()
 
     async def __aexit__(self, *_: object) -> None: ...
 
@@ -334,6 +337,14 @@ def test_a_gap_that_outlasted_its_limit_parks_under_the_fence_of_its_home() -> N
     assert not scene.alarm.set, "nothing is due any more"
 
 
+def test_a_gap_of_a_key_without_a_home_parks_under_no_fence() -> None:
+    scene, one = Scene(), held("a", 5, due_at=NOW, home=None)
+    one.version = 2
+    scene.put(one)
+    scene.wake("a")
+    assert (list(scene.groups.now.changes.waits), scene.groups.now.homes) == (["a"], {})
+
+
 def test_a_held_event_begins_only_under_the_fence_that_it_was_brought_back_under() -> None:
     scene = Scene()
     scene.put(held("a", 2), held("b", 2))
@@ -430,6 +441,9 @@ def test_nothing_is_known_better_than_by_the_store_of_keys_at_which_nobody_is_at
     scene.lanes.start()
     scene.groups.now.changes.entities["decided"] = Entity("decided")
     assert scene.waking.idle(["drains", "runs", "decided", "idle"]) == ["idle"]
+    scene.waking.at_once(["rings"])
+    scene.alarm.ring()
+    assert scene.waking.idle(["rings", "idle"]) == ["idle"]
     scene.commits.busy = True
     assert scene.waking.idle(["idle"]) == []
 
@@ -510,6 +524,21 @@ def test_a_key_is_claimed_again_when_nothing_of_it_is_about_to_be_written(what: 
     scene.wake("a")
     assert (claims.asked, scene.queued, scene.known.pinned) == ([], [], {})
     assert scene.alarm.after_s == pytest.approx(waking.CLAIM_AGAIN_S)
+    scene.lanes.finish("a")
+    scene.groups.take()
+    scene.clock.now = lambda: NOW + waking.CLAIM_AGAIN_S
+    scene.alarm.ring()
+    scene.work()
+    assert scene.queued == [("a", 2)]
+
+
+def test_what_turns_out_to_be_old_before_a_key_is_claimed_is_left() -> None:
+    claims = Taking()
+    scene = Scene(claims)
+    scene.put(held("a", 2))
+    scene.turns.meanwhile = scene.known.begin_anew
+    scene.wake("a")
+    assert (claims.asked, scene.queued) == ([], [])
 
 
 def test_what_a_dead_replay_left_is_written_before_it_is_claimed() -> None:

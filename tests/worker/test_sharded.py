@@ -102,6 +102,7 @@ def test_a_unit_is_settled_when_all_are_through_that_have_part_in_it() -> None:
     first.settle()
     assert scene.runner.settled() == [whole]
     assert scene.runner.settled() == []
+    assert scene.runner._open == {}, "nothing is remembered of what is over"
 
 
 def test_what_no_event_can_be_read_from_is_one_runners() -> None:
@@ -121,8 +122,8 @@ def test_a_slice_that_nothing_came_of_is_settled_too() -> None:
     piece = Slice.of(HERE, [Record(HERE, 0, None, b"")])
     given.add(Unit(HERE, 1, 1, 1, 0), piece, [], [])
     scene.runner.submit(given)
-    for one in scene.ones:
-        one.settle()
+    assert [len(one.jobs) for one in scene.ones] == [1, 0]
+    scene.ones[0].settle()
     assert scene.runner.settled() == given.units
 
 
@@ -178,15 +179,23 @@ def test_all_are_told_to_finish_before_one_is_waited_for() -> None:
 
 
 def test_whoever_waits_hears_of_news_of_any_of_them() -> None:
-    scene = Scene()
-    scene.runner.submit(job(FIRST + SECOND))
-    news = threading.Timer(0.05, scene.ones[1].settle)
-    news.start()
+    scene, given = Scene(), job(SECOND)
+    scene.runner.submit(given)
+    threading.Timer(0.05, scene.ones[1].settle).start()
     began = time.monotonic()
     scene.runner.wait(30.0)
+    assert scene.runner.settled() == given.units
     assert time.monotonic() - began < 15.0
+
+
+def test_whoever_waits_hears_of_news_once() -> None:
+    scene = Scene()
+    scene.ones[0].tell()
+    scene.ones[1].tell()
     scene.runner.settled()
-    scene.runner.wait(0.0)
+    began = time.monotonic()
+    scene.runner.wait(0.1)
+    assert time.monotonic() - began > 0.09
 
 
 def test_what_one_of_them_died_of_is_raised() -> None:

@@ -140,11 +140,15 @@ class Scene:
     def __init__(self) -> None:
         self.clock = Still()
         self.made: list[tuple[Store, Batches]] = []
-        self.runner = BatchRunner(self.make, self.clock, MERGE)
+        self.news = 0
+        self.runner = BatchRunner(self.make, self.clock, MERGE, self.tell)
         self.runner.own(FENCES)
         self.condition.told = 0
         self.thrown: list[Any] = []
         """What was thrown into which thread."""
+
+    def tell(self) -> None:
+        self.news += 1
 
     def make(self) -> Any:
         self.made.append((Store(), Batches()))

@@ -87,7 +87,7 @@ class ShardedRunner:
     def wait(self, timeout_s: float) -> None:
         """Until there is news, or the time is over."""
         with suppress(Empty):
-            self._news.get(timeout=max(0.0, timeout_s))
+            self._news.get(timeout=timeout_s)
 
     def busy(self) -> bool:
         """Whether anything is queued or running, or an event waits for its retry."""
