@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from inorder.core.order import Order
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.sqlite import SqliteStore, weather
+from inorder.stores.sqlite import store as sqlite_store
 from tests.stores.making import changes, held, line_of, row, versions, write
 
 LARGE = b"x" * 100_000
@@ -165,3 +169,34 @@ def test_the_limit_on_waiting_is_in_the_message() -> None:
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = sqlite3.SQLITE_BUSY
     assert f"{weather.BUSY_S:g} s" in str(weather.outage(error, "store.db"))
+
+
+def test_a_store_can_be_abandoned_while_another_thread_is_within_sqlite(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "tests.stores.abandoned", str(tmp_path), "50"], check=True, timeout=90)
+
+
+def test_a_call_that_does_not_end_is_not_waited_for_when_its_store_is_abandoned(
+    store: SqliteStore, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "INTERRUPTED_S", 0.05)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait() -> int:
+        inside.set()
+        go_on.wait(30)
+        return 1
+
+    def hang() -> None:
+        with suppress(Unreachable, sqlite3.Error), store.transaction() as tx:
+            tx.write([row("a", 0)], changes(), {})
+            tx.connection.create_function("wait", 0, wait)
+            tx.execute("SELECT wait()").fetchone()
+
+    hanging = threading.Thread(target=hang)
+    hanging.start()
+    assert inside.wait(30)
+    store.abandon()
+    go_on.set()
+    hanging.join()
+    with closing(SqliteStore(str(file), "orders")) as other:
+        assert versions(other) == {}

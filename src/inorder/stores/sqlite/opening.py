@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inorder.errors import NotFound, UsageError
+from inorder.stores.sqlite.connection import Connection
 from inorder.stores.sqlite.weather import BUSY_S, ours
 from inorder.stores.statements import migrations, statements
 
@@ -24,14 +25,16 @@ CACHE_KIB = 32 * 1_024
 """Room for pages in memory. With SQLite's own 2 MiB, a large batch is written to the log twice."""
 
 
-def open_file(path: str, create: bool = True) -> sqlite3.Connection:
+def open_file(path: str, create: bool = True) -> Connection:
     """A connection that any thread may use, one at a time, to a file of the current schema."""
     if sqlite3.sqlite_version_info < OLDEST:
         raise UsageError(f"inorder needs SQLite {'.'.join(map(str, OLDEST))}, this is {sqlite3.sqlite_version}")
     if not create and not Path(path).exists():
         raise NotFound(f"store {path}: there is no such file")
     with ours(path):
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        connection: Connection = sqlite3.connect(
+            path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, factory=Connection
+        )
         try:
             if not create and not _version(connection):
                 raise NotFound(f"store {path}: the file has nothing of inorder's")

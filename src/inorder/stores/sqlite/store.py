@@ -23,6 +23,9 @@ from inorder.stores.sqlite.opening import SQL, at_once, begin, open_file
 from inorder.stores.sqlite.transaction import SqliteTransaction
 from inorder.stores.sqlite.weather import ours, theirs
 
+INTERRUPTED_S = 1.0
+"""How long a call of SQLite may take to end that is interrupted."""
+
 
 class SqliteStore(Reads):
     """See `inorder.ports.Store`. Any thread may use it, one at a time.
@@ -136,13 +139,22 @@ class SqliteStore(Reads):
 
     def abandon(self) -> None:
         """From another thread: undo the open transaction and close, although the thread that uses it hangs."""
-        if self._transaction is not None:
-            self._transaction.over = Unreachable(f"store {self.path}: abandoned")
-            self._connection.interrupt()
-            with suppress(sqlite3.Error):
-                self._transaction.end("ROLLBACK")
+        transaction, using = self._transaction, self._connection.using
+        if transaction is not None:
+            transaction.over = Unreachable(f"store {self.path}: abandoned")
         with suppress(sqlite3.Error):
-            self._connection.close()
+            self._connection.interrupt()
+        if not using.acquire(timeout=INTERRUPTED_S):
+            # Nobody can take it from a call that does not end. Should it end, `over` is raised there.
+            return
+        try:
+            with suppress(sqlite3.Error):
+                if transaction is not None:
+                    transaction.end("ROLLBACK")
+            with suppress(sqlite3.Error):
+                self._connection.close()
+        finally:
+            using.release()
 
     def counts(self, tallies: Sequence[int] | None = None) -> dict[str, int]:
         """The sums of these rows of counts (of all of the stream, by default), by name."""
@@ -201,7 +213,9 @@ class SqliteStore(Reads):
 
     def _select(self, statement: str, **parameters: Any) -> list[Row]:
         with ours(self.path):
-            return self._connection.execute(SQL[statement], {"stream": self._stream, **parameters}).fetchall()
+            found = self._connection.execute(SQL[statement], {"stream": self._stream, **parameters})
+            rows: list[Row] = found.fetchall()
+            return rows
 
     def _keys(self, keys: Sequence[str]) -> str:
         return msgspec.json.encode(list(keys)).decode()
