@@ -5,6 +5,7 @@ A run in several processes (`make test`) starts them once, in the process that w
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -15,6 +16,8 @@ from tests.services import ElasticMQ, KafkaCluster, Postgres
 
 LOG = logging.getLogger("inorder")
 LEVEL, HANDLERS = LOG.level, tuple(LOG.handlers)
+PATH: list[str] = []
+"""Where modules are looked for once all tests are found."""
 
 MARKER_OF_FIXTURE = {
     "kafka": "kafka",
@@ -33,6 +36,11 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     os.environ["INORDER_TEST_KAFKA"] = services.enter_context(KafkaCluster.from_environment()).bootstrap
     os.environ["INORDER_TEST_POSTGRES"] = services.enter_context(Postgres.from_environment()).url
     os.environ["INORDER_TEST_SQS"] = services.enter_context(ElasticMQ.from_environment()).endpoint
+
+
+def pytest_collection_finish() -> None:
+    """From here on, `sys.path` is as tests are to find it."""
+    PATH[:] = sys.path
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -54,16 +62,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
-    """Whoever runs a command in this process, a test or what several tests share, leaves the log as it was at first."""
-    _restore_log()
+def _as_it_was() -> Iterator[None]:
+    """Whoever runs a command in this process, a test or what several tests share, leaves the log, and where modules are
+    looked for, as they were at first.
+    """
+    _restore()
     yield
-    _restore_log()
+    _restore()
 
 
-def _restore_log() -> None:
+def _restore() -> None:
     LOG.setLevel(LEVEL)
     LOG.propagate, LOG.handlers = True, list(HANDLERS)
+    sys.path[:] = PATH
 
 
 @pytest.fixture(scope="session")
