@@ -10,7 +10,7 @@ from inorder.core.event import Event, Malformed, Partition, Record, Slice
 from inorder.core.limits import Limits
 from inorder.core.order import Order
 from inorder.core.room import Room
-from inorder.core.waiting import Waiting
+from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import Unreachable
 from inorder.observe.nobody import Nobody
 from inorder.proof.memory import MemoryStore
@@ -18,6 +18,8 @@ from inorder.worker.job import Job
 from inorder.worker.worker import Loop
 
 HERE, THERE = Partition("topic", 0), Partition("topic", 1)
+SET_GOING = Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)
+"""How a key is said to wait that is to be looked at now."""
 
 
 class Still:

@@ -15,14 +15,13 @@ import pytest
 
 import inorder
 from inorder.core.event import Partition
-from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
+from inorder.core.waiting import NEVER
 from inorder.proof.memory import MemoryStore
 from tests.worker.lanes import Gate, Held, Scene, played
-from tests.worker.played import HERE, THERE
+from tests.worker.played import HERE, SET_GOING, THERE
 
 KEYS = "abc"
 SEEDS = 100
-SET_GOING = Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)
 
 
 class Manner(NamedTuple):

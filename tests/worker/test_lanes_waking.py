@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 
 import inorder
-from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from tests.worker.lanes import Gate, Scene, played
-from tests.worker.played import HERE, THERE
-
-SET_GOING = Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)
+from tests.worker.played import HERE, SET_GOING, THERE
 
 
 @pytest.mark.parametrize("queue", [False, True])

@@ -12,18 +12,16 @@ import pytest
 
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Malformed, Partition, Record, Slice
-from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.ports import Clock
 from inorder.worker.assemble import SystemClock
 from inorder.worker.job import Job, shard_of
 from inorder.worker.runner import BatchRunner
 from inorder.worker.sharded import ShardedRunner
-from tests.worker.played import HERE, THERE, Played
+from tests.worker.played import HERE, SET_GOING, THERE, Played
 from tests.worker.threaded import Batches, Store
 
 FIRST, SECOND = (next(key for key in "abcdefgh" if shard_of(key, 2) == at) for at in range(2))
 """A key of the first runner, and one of the second."""
-SET_GOING = Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE)
 
 
 def job(keys: str, partition: Partition = HERE, fence: int = 1) -> Job:

@@ -32,11 +32,9 @@ class ShardedRunner:
 
     def submit(self, job: Job) -> None:
         """Queue each runner's part of a job."""
-        parts = job.shares(len(self._runners))
-        for part in parts:
+        for runner, part in zip(self._runners, job.shares(len(self._runners)), strict=True):
             for unit in part.units:
                 self._open[id(unit)] = (unit, 1 + self._open.get(id(unit), (unit, 0))[1])
-        for runner, part in zip(self._runners, parts, strict=True):
             if part.pieces:
                 runner.submit(part)
 

@@ -156,6 +156,11 @@ class Waking:
         at_work, busy, rung, draining = self._groups.now.changes.entities, self._lanes.busy, self._rung, self._draining
         return [key for key in keys if not (busy(key) or key in at_work or key in rung or key in draining)]
 
+    def _look_at(self, key: str) -> None:
+        """It has been rung for, and nothing of an earlier time counts any more."""
+        self._rung.discard(key)
+        self._let_go(key)
+
     def _let_go(self, key: str) -> None:
         self._forget(key)
         self._homes.pop(key, None)
@@ -213,8 +218,7 @@ class Waking:
             at_work = self._groups.now.changes.entities
             if self._lanes.busy(key) or key in at_work:
                 # A claim is written by itself, and never over what is not written yet.
-                self._rung.discard(key)
-                self._let_go(key)
+                self._look_at(key)
                 self.note({key: Waiting(Wait.GAP, 0, 0.0, due_at=self._clock.now() + CLAIM_AGAIN_S)})
                 return False
             claims.recognise(entity)
@@ -233,8 +237,7 @@ class Waking:
 
     def _wake_one(self, key: str, entity: Entity) -> bool:
         """Returns whether what waits for the key is to be decided again: it drains from now on."""
-        self._rung.discard(key)
-        self._let_go(key)
+        self._look_at(key)
         now = self._clock.now()
         if not at_home(entity, self._known.fences):
             return False
