@@ -154,6 +154,28 @@ def test_a_store_that_is_slow_is_not_taken_for_a_handler_that_hangs(bench: Bench
     assert bench.outcomes() == {"applied": 2}
 
 
+@kinds("async call")
+def test_a_commit_at_hand_ends_before_a_blocked_event_loop_is_left(
+    bench: Bench, hang: Hang, caplog: pytest.LogCaptureFixture
+) -> None:
+    def act(entry: Entry) -> Any:
+        return hang.spinning() if (entry.key, entry.version) == ("bad", 2) else None
+
+    bench.produce(*entries("bad", 1))
+    working = bench.start(bench.declare(act, limits=LIMITS, retry=inorder.Retry(attempts=1)))
+    until("it works", lambda: bench.effects() == {"bad": [1]})
+    with bench.store_locked():
+        bench.produce(*entries("good", 1))
+        until("its completion is about to be written", lambda: ("good", 1) in bench.entered)
+        bench.produce(*entries("bad", 2))
+        until("the loop is given up on", lambda: "blocks its event loop" in caplog.text)
+        time.sleep(LIMIT_S)
+    until("the others went on", bench.parked)
+    until("all is settled", bench.committed)
+    assert working.stop()
+    assert bench.effects() == {"bad": [1], "good": [1]}, "nobody's handler is called again"
+
+
 @kinds("tx", "async tx")
 def test_a_hung_transaction_does_not_keep_its_own_worker_from_a_new_partition(
     bench: Bench, hang: Hang, monkeypatch: pytest.MonkeyPatch

@@ -147,7 +147,15 @@ def test_a_store_is_closed_when_it_is_through_with_what_it_does(scene: Scene) ->
     assert [name.startswith("inorder-store") for name in scene.store.threads] == [True]
 
 
-def test_a_store_is_abandoned_whatever_it_does(scene: Scene) -> None:
+def test_what_is_being_done_may_end_before_a_store_is_abandoned(scene: Scene) -> None:
+    go = busy(scene)
+    threading.Timer(0.05, go.set).start()
+    scene.keeper.abandon()
+    assert scene.store.log == ["through", "abandoned"]
+
+
+def test_a_store_is_abandoned_whatever_it_does(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "ENDING_S", 0.01)
     go = busy(scene)
     abandoning = threading.Thread(target=scene.keeper.abandon, daemon=True)
     abandoning.start()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from inorder.core.changes import Changes
@@ -18,6 +19,9 @@ from inorder.ports import Observer, Store
 from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
 
 log = logging.getLogger("inorder.worker")
+
+ENDING_S = 1.0
+"""A store that is abandoned has so long to end what it is in the middle of. Its worker polls no broker meanwhile."""
 
 Answer = TypeVar("Answer")
 
@@ -48,9 +52,15 @@ class Keeper:
         await self._ask(write)
 
     def abandon(self) -> None:
-        """From another thread: close the store at once, whatever is being done with it."""
-        self._store.abandon()
+        """From another thread: close the store, whatever is being done with it.
+
+        It is not the store's thread that hangs, as a rule: what it is writing is not undone, unless it takes too long.
+        """
+        through = self._thread.submit(int)
         self._thread.shutdown(wait=False)
+        with suppress(TimeoutError):
+            through.result(ENDING_S)
+        self._store.abandon()
 
     def close(self) -> None:
         """Close the store when its thread is through with what it does."""
