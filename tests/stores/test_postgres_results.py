@@ -8,11 +8,14 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.abc import PQGen
 from psycopg.pq import Format
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
+from inorder.stores.postgres.connections import TOGETHER
 from tests.stores.making import opened
 
 pytestmark = pytest.mark.postgres
@@ -29,6 +32,33 @@ def test_an_answer_is_never_that_of_an_earlier_statement(url: str) -> None:
                 time.sleep(0.005)
                 assert tx.execute("select %s::int", [n]).fetchone() == (n,)
                 assert tx.execute("update posts set n = n where n = %s", [-1]).rowcount == 0
+
+
+def test_statements_are_sent_several_at_a_time_until_somebody_asks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    send = psycopg.Pipeline._communicate_gen
+
+    def counted(pipeline: psycopg.Pipeline) -> PQGen[None]:
+        sent.append(len(pipeline.result_queue))
+        yield from send(pipeline)
+
+    with closing(opened(url)) as store, store.transaction() as tx:
+        tx.execute("create temp table posts (n int)")
+        with tx.together():
+            monkeypatch.setattr(psycopg.Pipeline, "_communicate_gen", counted)
+            for n in range(2 * TOGETHER + 1):
+                last = tx.execute("insert into posts values (%s)", [n])
+            assert len(sent) == 2
+            assert last.rowcount == 1
+            assert len(sent) == 3
+            assert tx.execute("select count(*) from posts").fetchone() == (2 * TOGETHER + 1,)
+
+
+def test_an_error_of_a_statement_that_nobody_asks_about_is_raised_in_the_end(url: str) -> None:
+    failing = pytest.raises(psycopg.errors.DivisionByZero)
+    with closing(opened(url)) as store, failing, store.transaction() as tx, tx.together():
+        tx.execute("select 1 / 0")
+        tx.execute("select 1")
 
 
 def test_results_that_are_kept_are_each_their_own(url: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -44,21 +45,14 @@ async def test_what_ends_in_threads_meanwhile_is_told_in_one_go() -> None:
     pool = Pool(0)
     it = Caller(sync(lambda entry: None), most=3, pool=pool)
     it.start(*(run(key, 1) for key in "abc"))
-    calls = 0
-    tell = it.calls._tell
-
-    def counted() -> None:
-        nonlocal calls
-        calls += 1
-        tell()
-
-    it.calls._tell = counted  # type: ignore[method-assign]
-    pool.work()
-    pool.work()
-    await turns(2)
-    pool.work()
-    await turns(2)
-    assert (calls, len(it.over)) == (2, 3)
+    loop = asyncio.get_running_loop()
+    with patch.object(loop, "call_soon_threadsafe", side_effect=loop.call_soon_threadsafe) as told:
+        pool.work()
+        pool.work()
+        await turns(2)
+        pool.work()
+        await turns(2)
+    assert (told.call_count, len(it.over)) == (2, 3)
 
 
 @played
