@@ -278,6 +278,31 @@ def test_the_next_one_waits_for_more_that_is_about_to_be_decided(monkeypatch: py
     asyncio.run(course())
 
 
+def test_where_much_is_decided_there_are_fewer_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = 1_000.0
+    monkeypatch.setattr(time, "monotonic", lambda: at)
+    monkeypatch.setattr(committing, "BUSY", 1_000.0)
+
+    async def course() -> None:
+        nonlocal at
+        it, later = Course(), Later()
+        it.commits.loop, it.commits.more = cast(asyncio.AbstractEventLoop, later), lambda: True
+        for events in (1, 9, 11, 39, 11):
+            for _ in range(events):
+                it.decide("a")
+            it.commits.soon()
+            if later.after_s:
+                at += later.after_s[-1]
+                later.due()
+            await it.end()
+        it.decide("a")
+        it.commits.soon()
+        seldom, often = committing.BUSY_EVERY_S, committing.COMMIT_EVERY_S
+        assert later.after_s == pytest.approx([often, often, seldom, often, seldom], abs=1e-6)
+
+    asyncio.run(course())
+
+
 def test_of_a_queue_each_is_committed_at_once_and_claims_begin_anew(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "inorder.worker")
 

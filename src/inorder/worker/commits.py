@@ -33,6 +33,11 @@ COMMIT_EVERY_S = 0.01
 """Least time between the beginnings of two commits. Where the disk is fast, more of them would only take the processor
 from handlers. The first one after a while begins at once, and so does the last one when nothing runs."""
 
+BUSY = 20_000.0
+BUSY_EVERY_S = 0.04
+"""The same where more than so many events a second are decided: a row for each of the keys that are busiest then stands
+for several events, and the processor is what handlers wait for."""
+
 
 class Commits:
     """`spawn` runs a coroutine on the loop. Whoever makes it sets its `loop` and the callbacks before it is used: they
@@ -57,7 +62,7 @@ class Commits:
         self._spawn = spawn
         self._confirmed_at = time.monotonic()
         self._confirming = False
-        self._every_s = COMMIT_EVERY_S if claims is None else 0.0
+        self._apart_s = COMMIT_EVERY_S if claims is None else 0.0
         """A message of a queue that is settled keeps its group from all workers until it is deleted."""
         self._began_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -96,7 +101,7 @@ class Commits:
             self._timer.cancel()
             self._timer = None
         else:
-            wait_s = self._began_at + self._every_s - time.monotonic()
+            wait_s = self._began_at + self._apart_s - time.monotonic()
             if wait_s > 0 and self.more():
                 self._timer = self.loop.call_later(wait_s, self._due)
                 return
@@ -138,7 +143,11 @@ class Commits:
         waits = dict(changes.waits)
         renewed = self._claims.renew(self.waking(), changes) if self._claims else {}
         rows = changes.rows(lambda entity: None, self._planner.guard.remembered)
-        began = self._began_at = time.monotonic()
+        began = time.monotonic()
+        if self._claims is None:
+            busy = len(group.events) > BUSY * (began - self._began_at)
+            self._apart_s = BUSY_EVERY_S if busy else COMMIT_EVERY_S
+        self._began_at = began
         refusal: InorderError | None = None
         try:
             await self._keeper.write(rows, changes, fences)
