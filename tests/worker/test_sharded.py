@@ -12,6 +12,7 @@ import pytest
 
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Malformed, Partition, Record, Slice
+from inorder.errors import Unreachable
 from inorder.ports import Clock
 from inorder.worker.assemble import SystemClock
 from inorder.worker.job import Job, shard_of
@@ -73,6 +74,24 @@ class Scene:
     def given(self) -> list[list[str]]:
         """The events that each runner has been given, as key and place."""
         return [[event.id for job in one.jobs for event in job.events] for one in self.ones]
+
+
+def test_when_one_of_them_cannot_begin_the_others_end() -> None:
+    stores: list[Store] = []
+
+    def make() -> Any:
+        if len(stores) == 2:
+            raise Unreachable("too many connections")
+        stores.append(Store())
+        return stores[-1], Batches()
+
+    before = set(threading.enumerate())
+    with pytest.raises(Unreachable, match="too many"):
+        ShardedRunner(3, lambda tell: BatchRunner(make, cast(Clock, SystemClock()), 1, tell))
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    assert set(threading.enumerate()) <= before
+    assert [store.told for store in stores] == [["closed"]] * 2
 
 
 def test_the_events_of_a_key_go_to_one_runner_in_their_order() -> None:
