@@ -237,8 +237,8 @@ class Observer(Protocol):
     def fenced(self, partitions: int) -> None:
         """A transaction was refused because so many of its partitions have a newer owner."""
 
-    def paused(self, cause: str, why: str | None) -> None:
-        """The `store`, or what the `handler` needs, is down; None: it is back."""
+    def paused(self, cause: str, why: str | None, who: int = 0) -> None:
+        """The `store`, or what the `handler` needs, is down; None: it is back. `who` tells runners apart."""
 
 
 class Clock(Protocol):

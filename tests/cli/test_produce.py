@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from inorder.cli.produce import SHOWN
 from inorder.core.event import Partition
 from inorder.sources.embedded import EmbeddedBroker, EmbeddedSource
 from tests.cli.conftest import Command, Start, events, write_lines
@@ -84,6 +85,18 @@ def test_every_line_that_is_not_valid_is_reported_and_nothing_is_sent(
     assert reported[6] == "line 9: is not a JSON object"
     assert summary.endswith("10 lines are not valid; nothing was sent")
     assert not (tmp_path / "broker.db").exists()
+
+
+def test_of_very_many_lines_that_are_not_valid_the_first_are_named_and_all_counted(
+    inorder: Command, tmp_path: Path, topic: str
+) -> None:
+    for count, more in ((SHOWN, []), (1_500, ["… and 1,480 more"])):
+        said = inorder(
+            "produce", write_lines(tmp_path / "e.jsonl", [b"{oops"] * count), "--to", topic, "--key", "account"
+        )
+        *named, summary = said.err.splitlines()
+        assert [line.split(":")[0] for line in named] == [*(f"line {n}" for n in range(1, SHOWN + 1)), *more]
+        assert summary.endswith(f"{count:,} lines are not valid; nothing was sent")
 
 
 def test_bytes_arrive_as_they_are_and_blank_lines_do_not(inorder: Command, tmp_path: Path, topic: str) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from inorder.cli.progress import public
-from tests.cli.conftest import CONSUMERS, Command, add_up, events, expected, write_lines
+from tests.cli.conftest import CONSUMERS, Command, Start, add_up, events, expected, write_lines
 
 LEDGER = f"{CONSUMERS}:ledger"
 
@@ -115,6 +116,24 @@ def test_a_gap_is_held_and_a_later_run_fills_it(inorder: Command, tmp_path: Path
     filled = inorder("run", LEDGER, "--from", write_lines(tmp_path / "first", [first]), "--until-idle", 0.1, "--json")
     assert (filled.document["released"], filled.document["held_now"]) == (3, 0)
     assert inorder("state", "--store", "sqlite:///inorder.db").lines == expected(1, 4)
+
+
+def test_that_a_file_does_not_end_the_run_is_said_with_what_does(
+    inorder: Command, start: Start, tmp_path: Path
+) -> None:
+    file = write_lines(tmp_path / "events.jsonl", events(1, 1))
+    waits = "when all of it is read, the run waits until Ctrl-C; with --until-idle 1 it ends by itself"
+    run = start("run", LEDGER, "--from", file)
+    run.until(lambda: waits in run.err)
+    run.signal(signal.SIGINT)
+    assert run.code() == 130
+    assert waits not in inorder("run", LEDGER, "--from", file, "--until-idle", 0.1).err
+    inorder("produce", file, "--to", f"embedded://{tmp_path}/b.db/T", "--key", "account")
+    run = start("run", LEDGER, "--from", f"embedded://{tmp_path}/b.db/T")
+    run.until(lambda: "stream ledger: from embedded" in run.err)
+    run.signal(signal.SIGINT)
+    assert run.code() == 130
+    assert waits not in run.err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from inorder.cli.stopping import TOGETHER_S
 from tests.cli.conftest import CONSUMERS, Command, Start, add_up, events, expected, write_lines
 from tests.cli.process import runs, wait_until
 
@@ -78,11 +79,22 @@ def test_ctrl_c_drains_and_says_so_in_the_exit_code(inorder: Command, start: Sta
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_two_signals_that_come_together_are_one(inorder: Command, start: Start, stream: str, workers: int) -> None:
+    run = start("run", SLOW, "--from", stream, "--workers", workers, "--json")
+    run.until(lambda: applied(inorder) > 0)
+    run.signal(signal.SIGTERM)
+    time.sleep(0.02)
+    run.signal(signal.SIGTERM)
+    assert run.code() == 0
+    assert run.document["outcomes"]["applied"] == applied(inorder)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_signal_ends_at_once(start: Start, stream: str, workers: int) -> None:
     run = start("run", f"{CONSUMERS}:stuck", "--from", stream, "--workers", workers)
     run.until(lambda: "stuck now" in run.err)
     run.signal(signal.SIGTERM)
-    time.sleep(0.1)
+    time.sleep(TOGETHER_S + 0.1)
     run.signal(signal.SIGTERM)
     began = time.monotonic()
     assert run.code() in {1, 128 + signal.SIGTERM}

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -290,6 +291,26 @@ def test_the_command_says_what_was_not_taken(
     broker.refused.add(b'{"account":"A","amount":1,"version":1,"id":"A-1"}')
     assert main(["relay", "--store", database.url, "--to", embedded, "--until-idle", "0.1"]) == 5
     assert "A: MSG_SIZE_TOO_LARGE" in capsys.readouterr().out
+
+
+def test_an_outbox_that_never_had_an_event_is_named(
+    database: Database, embedded: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    add(database, ("A", 1))
+    for name, named in (("outbox", False), ("outbax", True), ("outbox", False)):
+        caplog.clear()
+        Relay(database.url, embedded, outbox=name).run(until_idle_s=0.1)
+        assert (f"outbox {name} of " in caplog.text and "has had no event yet" in caplog.text) is named
+
+
+def test_a_file_that_is_not_there_is_not_made(
+    tmp_path: Path, embedded: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("bnak.db", "nowhere/bank.db"):
+        assert main(["relay", "--store", f"sqlite:///{tmp_path}/{name}", "--to", embedded]) == 3
+        [line] = capsys.readouterr().err.splitlines()
+        assert f"{name}: there is no such file: " in line
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -154,7 +154,7 @@ class Seen(Nobody):
     def called(self, seconds: float, failed: bool) -> None:
         self.told.append(("called", round(seconds, 3), failed))
 
-    def paused(self, cause: str, why: str | None) -> None:
+    def paused(self, cause: str, why: str | None, who: int = 0) -> None:
         self.told.append((cause, why))
 
 

@@ -208,7 +208,7 @@ class Seen(Nobody):
     def owned(self, partitions: Any, came: int = 0, went: int = 0, lost: int = 0) -> None:
         self.told.append(("owned", len(list(partitions)), came, went, lost))
 
-    def paused(self, cause: str, why: str | None) -> None:
+    def paused(self, cause: str, why: str | None, who: int = 0) -> None:
         self.told.append((cause, why))
 
 

@@ -360,6 +360,14 @@ def test_a_loop_that_hangs_is_woken_when_batches_are_abandoned() -> None:
     assert woken == [True]
 
 
+def test_the_loop_of_async_handlers_ends_with_the_batches() -> None:
+    scene = Scene(helper=AtOnce())
+    scene.effect.finisher = Finisher()
+    scene.effect.finisher._loop = loop = asyncio.new_event_loop()
+    scene.batches.close()
+    assert loop.is_closed()
+
+
 # In a thread of its own.
 
 

@@ -240,6 +240,7 @@ class Process:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, line: bytes) -> None:
         self.channel = Channel()
         self.signals: dict[int, Any] = {}
+        self.unblocked: list[int] = []
         self.copies: list[tuple[int, int]] = []
         self.work: Callable[[Order, Any, Stop], bool] = lambda order, channel, stop: True
         self.orders: list[Order] = []
@@ -253,11 +254,21 @@ class Process:
             child,
             "signal",
             SimpleNamespace(
-                signal=self.signals.__setitem__, SIGTERM=signal.SIGTERM, SIGINT=signal.SIGINT, SIG_IGN=signal.SIG_IGN
+                signal=self.signals.__setitem__,
+                pthread_sigmask=self._unblock,
+                SIGTERM=signal.SIGTERM,
+                SIGINT=signal.SIGINT,
+                SIG_IGN=signal.SIG_IGN,
+                SIG_UNBLOCK=signal.SIG_UNBLOCK,
             ),
         )
         monkeypatch.setattr(child, "sys", SimpleNamespace(stdin=SimpleNamespace(buffer=io.BytesIO(line))))
         monkeypatch.setattr(child, "_work", self._work)
+
+    def _unblock(self, how: int, numbers: list[int]) -> None:
+        assert how == signal.SIG_UNBLOCK
+        assert all(number in self.signals for number in numbers), "one that came meanwhile must find it ignored"
+        self.unblocked += numbers
 
     def _copy(self, of: int) -> int:
         assert self.copies == [], "it is standard error by then"
@@ -292,6 +303,7 @@ def test_a_process_does_what_it_is_told_and_says_by_its_code_how_it_ended(
     assert child.main() == code
     assert process.orders == [ORDER]
     assert process.signals[signal.SIGINT] is signal.SIG_IGN, "the supervisor passes it on"
+    assert process.unblocked == [signal.SIGINT], "what a handler starts is not left without it"
     assert process.channel.news == []
 
 

@@ -394,16 +394,6 @@ def test_a_sync_handler_has_no_loop() -> None:
     assert isinstance(BatchEffect(declaration_of(posting_later().function)).finisher, Finisher)
 
 
-def end(finisher: Finisher) -> None:
-    """Cancel what is left on its loop."""
-    loop = finisher._loop
-    assert loop is not None
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0.001))
-    loop.close()
-
-
 def test_what_is_thrown_at_a_thread_that_waits_is_seen_when_it_is_woken() -> None:
     finisher, entered = Finisher(), threading.Event()
     finisher.wake()
@@ -423,7 +413,7 @@ def test_what_is_thrown_at_a_thread_that_waits_is_seen_when_it_is_woken() -> Non
     finisher.wake()
     thread.join(30)
     assert not thread.is_alive()
-    end(finisher)
+    finisher.close()
 
 
 def test_that_a_handler_exits_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -484,4 +474,61 @@ def test_a_handler_that_does_not_end_when_it_is_told_to_is_not_waited_for(monkey
     assert time.monotonic() - began < 30
     tasks[0].exception()
     tasks.append(None)
-    end(finisher)
+    finisher.close()
+
+
+def test_what_was_left_on_the_loop_is_ended_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    finisher, entered, ended = Finisher(), threading.Event(), list[str]()
+
+    async def waits(name: str) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.001)
+            ended.append(name)
+
+    async def hangs() -> None:
+        its_own = asyncio.ensure_future(waits("its own task"))
+        await asyncio.sleep(0)
+        entered.set()
+        await waits("the handler")
+        await its_own
+
+    def work() -> None:
+        with pytest.raises(Left):
+            finisher.finish(hangs())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert entered.wait(30)
+    throw(Left, thread)
+    finisher.wake()
+    thread.join(30)
+    loop = finisher._loop
+    finisher.close()
+    finisher.close()
+    finisher.wake()
+    gc.collect()
+    assert loop is not None
+    assert loop.is_closed()
+    assert sorted(ended) == ["its own task", "the handler"]
+    assert caplog.text == "", "no task was destroyed while it was pending"
+
+
+def test_a_loop_that_somebody_is_in_is_not_closed() -> None:
+    finisher = Finisher()
+
+    async def closes() -> int:
+        finisher.close()
+        await asyncio.sleep(0)
+        return 5
+
+    assert finisher.finish(closes()) == 5
+    finisher.close()
+
+
+def test_a_loop_that_is_closed_just_now_needs_no_waking() -> None:
+    finisher = Finisher()
+    finisher._loop = asyncio.new_event_loop()
+    finisher._loop.close()
+    finisher.wake()

@@ -88,6 +88,8 @@ class Scene:
         self.at = 50.0
         self.children: list[Started] = []
         self.given: dict[str, Any] = {}
+        self.blocked: set[int] = set()
+        """The signals that do not reach a child as it starts."""
 
     def start(self, **given: Any) -> tuple[Process, Started]:
         self.given = given
@@ -95,6 +97,7 @@ class Scene:
         return made, self.children[-1]
 
     def popen(self, command: list[str], **options: Any) -> Started:
+        self.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
         self.children.append(Started(command, **self.given, **options))
         return self.children[-1]
 
@@ -119,6 +122,12 @@ def test_a_child_is_started_with_its_name_and_told_what_to_run(scene: Scene) -> 
     assert not child.stdin.closed
     assert (process.pid, process.alive, process.started_at) == (4711, True, 50.0)
     assert (process.tally, process.up, process.ended, process.error, process.usage) == (None, False, None, None, False)
+
+
+def test_ctrl_c_does_not_reach_a_child_that_has_not_said_what_it_makes_of_it(scene: Scene) -> None:
+    scene.start()
+    assert scene.blocked == {signal.SIGINT}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set(), "and the supervisor hears of it"
 
 
 def test_a_child_that_died_at_once_is_no_error_yet(scene: Scene) -> None:

@@ -12,11 +12,16 @@ import pytest
 
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Malformed, Partition, Record, Slice
+from inorder.core.order import Order
+from inorder.errors import Unreachable
+from inorder.observe import metrics
+from inorder.observe.watching import Watching
 from inorder.ports import Clock
 from inorder.worker.assemble import SystemClock
 from inorder.worker.job import Job, shard_of
 from inorder.worker.runner import BatchRunner
 from inorder.worker.sharded import ShardedRunner
+from tests.worker.bench import PATIENCE_S, until
 from tests.worker.played import HERE, SET_GOING, THERE, Played
 from tests.worker.threaded import Batches, Store
 
@@ -73,6 +78,24 @@ class Scene:
     def given(self) -> list[list[str]]:
         """The events that each runner has been given, as key and place."""
         return [[event.id for job in one.jobs for event in job.events] for one in self.ones]
+
+
+def test_when_one_of_them_cannot_begin_the_others_end() -> None:
+    stores: list[Store] = []
+
+    def make() -> Any:
+        if len(stores) == 2:
+            raise Unreachable("too many connections")
+        stores.append(Store())
+        return stores[-1], Batches()
+
+    before = set(threading.enumerate())
+    with pytest.raises(Unreachable, match="too many"):
+        ShardedRunner(3, lambda tell: BatchRunner(make, cast(Clock, SystemClock()), 1, tell))
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+    assert set(threading.enumerate()) <= before
+    assert [store.told for store in stores] == [["closed"]] * 2
 
 
 def test_the_events_of_a_key_go_to_one_runner_in_their_order() -> None:
@@ -226,6 +249,40 @@ def job_of(key: str) -> Any:
     made = Job()
     made.add(Unit(THERE, 1, 1, 1, 0), piece, [Event(key, 1, key, 1, None, piece, 0)], [])
     return made
+
+
+def test_a_worker_waits_for_the_store_until_none_of_its_connections_does() -> None:
+    watching, made = Watching(Order.STRICT), list[Batches]()
+    tries, go_on = threading.Event(), threading.Event()
+
+    def make() -> Any:
+        batches = Batches()
+        batches.observer = cast(Any, watching)
+        batches.ends = [Unreachable("away")] * 100
+        made.append(batches)
+        return Store(), batches
+
+    runner = ShardedRunner(2, lambda tell: BatchRunner(make, cast(Clock, SystemClock()), 1, tell))
+    runner.own({HERE: 1, THERE: 1})
+    runner.submit(job(FIRST))
+    runner.submit(job(SECOND, THERE))
+    until("both wait", lambda: all(one.outage for one in runner._runners))
+    first, second = made
+
+    def stop() -> None:
+        tries.set()
+        go_on.wait(PATIENCE_S)
+
+    second.meanwhile = stop
+    assert tries.wait(PATIENCE_S), "it says nothing more until it goes on"
+    first.ends = [{}] * 100
+    until("the first is back", runner.settled)
+    assert watching.snapshot().value(metrics.PAUSED, "store") == 1
+    second.ends = [{}] * 100
+    go_on.set()
+    until("the second is back", runner.settled)
+    assert watching.snapshot().value(metrics.PAUSED, "store") == 0
+    runner.stop(5.0)
 
 
 def test_letting_go_waits_for_one_turn_of_each_connection_and_not_for_one_after_the_other() -> None:

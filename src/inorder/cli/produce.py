@@ -20,6 +20,8 @@ from inorder.errors import InorderError, UsageError
 from inorder.wiring import check_sink, open_sink
 
 _BATCH = 1_000
+SHOWN = 20
+"""Lines that are not valid and are named. Whoever has more of them has the wrong file, or one mistake everywhere."""
 
 _decode = msgspec.json.Decoder().decode
 
@@ -38,8 +40,8 @@ def produce(
     """Send the lines of a JSON Lines file to a broker, and print how many it keeps.
 
     Every line is checked first. If some are not JSON objects with a usable
-    key, each of them is reported with its number, nothing is sent, and the
-    exit code is 1. Blank lines are left out.
+    key, the first twenty of them are reported with their numbers, nothing is
+    sent, and the exit code is 1. Blank lines are left out.
     """
     check_not_an_option(file, "FILE")
     check_sink(to)
@@ -48,9 +50,12 @@ def produce(
         for number, _, problem in _read(lines, key):
             if problem:
                 bad += 1
-                print(f"line {number}: {one_line(problem)}", file=sys.stderr)
+                if bad <= SHOWN:
+                    print(f"line {number}: {one_line(problem)}", file=sys.stderr)
+        if bad > SHOWN:
+            print(f"… and {bad - SHOWN:,} more", file=sys.stderr)
         if bad:
-            complain(f"{file}: {bad} {'line is' if bad == 1 else 'lines are'} not valid; nothing was sent")
+            complain(f"{file}: {bad:,} {'line is' if bad == 1 else 'lines are'} not valid; nothing was sent")
             return Exit.FAILURE
         lines.seek(0)
         delivered = _send(lines, to, key, partitions)

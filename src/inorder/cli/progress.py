@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from inorder.declaration import Declaration
 from inorder.errors import InorderError
-from inorder.wiring import open_store
+from inorder.wiring import is_one_reader, open_store
 from inorder.worker.settings import Settings
 
 log = logging.getLogger("inorder.progress")
@@ -24,6 +24,7 @@ class Progress:
     def __init__(self, declared: Declaration, settings: Settings, tallies: Callable[[], Sequence[int]]) -> None:
         self._name = declared.name
         self._source = settings.source
+        self._waits = settings.until_idle_s is None and is_one_reader(settings.source)
         self._store = settings.store
         self._tallies = tallies
         self._over = threading.Event()
@@ -31,6 +32,8 @@ class Progress:
 
     def __enter__(self) -> Progress:
         log.info("stream %s: from %s into %s", self._name, public(self._source), public(self._store))
+        if self._waits:
+            log.info("when all of it is read, the run waits until Ctrl-C; with --until-idle 1 it ends by itself")
         if log.isEnabledFor(logging.INFO):
             self._thread.start()
         return self

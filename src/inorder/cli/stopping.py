@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -14,6 +15,8 @@ from inorder.cli.codes import Exit
 from inorder.cli.failing import complain
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TOGETHER_S = 0.2
+"""Signals that come within this time are one: `timeout` sends its own to the process, and once more to its group."""
 
 
 class Stopping:
@@ -24,6 +27,7 @@ class Stopping:
 
     def __init__(self, stop: Callable[[], None], limit_s: float, kill: Callable[[], None] = lambda: None) -> None:
         self.received: int | None = None
+        self._received_at = 0.0
         self._stop = stop
         self._kill = kill
         self._limit_s = limit_s
@@ -48,8 +52,10 @@ class Stopping:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if time.monotonic() - self._received_at < TOGETHER_S:
+                return
             self._end(128 + number, "ended at once, by the second signal")
-        self.received = number
+        self.received, self._received_at = number, time.monotonic()
         threading.Thread(target=self._watch, name="watch-stop", daemon=True).start()
         self._stop()
 

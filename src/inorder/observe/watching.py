@@ -55,7 +55,8 @@ class Watching:
         self._arrived: dict[int, float] = {}
         self._in_flight = 0
         self._partitions: set[Partition] = set()
-        self._paused = dict.fromkeys(metrics.PAUSED.values, False)
+        self._paused: dict[str, set[int]] = {cause: set() for cause in metrics.PAUSED.values}
+        """Who waits."""
         self._polled_at = time.monotonic()
         self._told = False
 
@@ -157,9 +158,12 @@ class Watching:
         """A transaction was refused because so many of its partitions have a newer owner."""
         self._meter.add(metrics.FENCED, partitions)
 
-    def paused(self, cause: str, why: str | None) -> None:
+    def paused(self, cause: str, why: str | None, who: int = 0) -> None:
         """The `store`, or what the `handler` needs, is down; None: it is back."""
-        self._paused[cause] = why is not None
+        if why is None:
+            self._paused[cause].discard(who)
+        else:
+            self._paused[cause].add(who)
 
     def snapshot(self) -> Snapshot:
         """All numbers now."""
@@ -175,8 +179,8 @@ class Watching:
             meter.set(metrics.OLDEST_UNSETTLED_S, now - written_at, partition.topic, str(partition.number))
         meter.set(metrics.IN_FLIGHT, in_flight)
         meter.set(metrics.PARTITIONS, len(oldest))
-        for cause, paused in self._paused.items():
-            meter.set(metrics.PAUSED, float(paused), cause)
+        for cause, who in self._paused.items():
+            meter.set(metrics.PAUSED, float(bool(who)), cause)
         return msgspec.structs.replace(
             meter.snapshot(), busiest=busiest, effects=effects, polled_s=time.monotonic() - self._polled_at
         )

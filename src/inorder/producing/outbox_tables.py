@@ -64,6 +64,10 @@ class OutboxTables(ABC):
 
     # its own connection
 
+    def is_there(self) -> bool:
+        """Whether there is such a database. One that is asked for a connection says so itself."""
+        return True
+
     @abstractmethod
     def make(self) -> None:
         """Make the tables that are not there."""
@@ -125,6 +129,10 @@ class OutboxTables(ABC):
     def expire(self, after_s: float) -> None:
         """Remove what was published longer ago."""
         self.run("sent_expire", self.outbox, after_s)
+
+    def has_been_used(self) -> bool:
+        """Whether an event was ever added to this outbox."""
+        return bool(self.run("used", self.outbox)[0][0])
 
     def unsent_count(self) -> int:
         """How many events are committed and not published."""

@@ -110,3 +110,6 @@ WHERE outbox = %s AND sent_at < clock_timestamp() - make_interval(secs => %s);
 
 -- unsent_count: how much there is to do
 SELECT count(*) FROM {schema}.outbox_events WHERE outbox = %s AND sent_at IS NULL;
+
+-- used: the rows of keys stay when all their events are published and gone
+SELECT EXISTS (SELECT 1 FROM {schema}.outbox_keys WHERE outbox = %s);

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from inorder.errors import Mismatch, Undelivered, Unreachable
+from inorder.errors import Mismatch, NotFound, Undelivered, Unreachable
 from inorder.producing.delivery import Delivery
 from inorder.producing.outbox import DEFAULT_NAME
 from inorder.producing.outbox_tables import OutboxTables, Row
@@ -61,13 +61,23 @@ class Relay:
     """Publishes one outbox to one topic. Several may run at once: they share the keys out between them.
 
     `keep_days` is how long published events stay in the table: 0 removes them at once.
-    Raises `UsageError` for a wrong URL, `Unreachable` when the database or the broker does not answer at start; later
-    on it waits for them.
+    Raises `UsageError` for a wrong URL, `NotFound` for a SQLite file that is not there, `Unreachable` when the database
+    or the broker does not answer at start; later on it waits for them.
     """
 
     def __init__(self, store: str, to: str, *, outbox: str = DEFAULT_NAME, keep_days: float = 0.0) -> None:
         self._tables: OutboxTables = open_outbox(store, outbox)
+        if not self._tables.is_there():
+            raise NotFound(
+                f"outbox {self._tables.name}: there is no such file: "
+                "name the one that events are added to, or let its program call prepare() first"
+            )
         self._tables.make()
+        if not self._tables.has_been_used():
+            where = self._tables.name
+            _log.warning(
+                "outbox %s of %s has had no event yet: waits for the first, if it is the right one", outbox, where
+            )
         self._producer = Producer(to)
         self._keep_s = keep_days * DAY_S
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"

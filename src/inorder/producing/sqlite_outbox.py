@@ -56,6 +56,10 @@ class SqliteOutbox(OutboxTables):
             return UsageError(f"{self.name} has no outbox yet: call prepare() once, or start `inorder relay`")
         return error
 
+    def is_there(self) -> bool:
+        """Whether there is such a file. SQLite would make one."""
+        return Path(self.name).exists()
+
     def make(self) -> None:
         """Make the tables that are not there."""
         if not self.is_made():

@@ -101,3 +101,6 @@ DELETE FROM inorder_outbox_events WHERE outbox = ? AND sent_at < (julianday('now
 
 -- unsent_count: how much there is to do
 SELECT count(*) FROM inorder_outbox_events WHERE outbox = ? AND sent_at IS NULL;
+
+-- used: the rows of keys stay when all their events are published and gone
+SELECT EXISTS (SELECT 1 FROM inorder_outbox_keys WHERE outbox = ?);

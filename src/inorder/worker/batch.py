@@ -87,6 +87,8 @@ class Batches:
         self.discard()
         if self._helper is not None:
             self._helper.close()
+        if self.effect.finisher is not None:
+            self.effect.finisher.close()
 
     def abandon(self) -> None:
         """From another thread: whatever hangs is to end as soon as it can."""

@@ -93,8 +93,10 @@ def main() -> int:
     """Run one worker as the supervisor asks."""
     stop = Stop()
     signal.signal(signal.SIGTERM, stop.wish)
-    # Ctrl-C reaches every process of the terminal, and the supervisor passes it on as a SIGTERM.
+    # Ctrl-C reaches every process of the terminal, and the supervisor passes it on as a SIGTERM. Until here it was
+    # blocked: Python's own way with it is a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     with os.fdopen(os.dup(1), "wb", buffering=0) as channel:
         os.dup2(2, 1)
         line = sys.stdin.buffer.readline()

@@ -83,8 +83,24 @@ class Finisher:
 
     def wake(self) -> None:
         """From another thread: what is thrown into the thread that waits here shall be seen at once."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(lambda: None)
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):  # closed meanwhile: it has been seen
+                loop.call_soon_threadsafe(lambda: None)
+
+    def close(self) -> None:
+        """Cancel what was left on the loop, a handler that hung or what it had begun, and do without the loop."""
+        loop = self._loop
+        if loop is None or loop.is_running():  # a thread that was told to end is in it still
+            return
+        self._loop = None
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            with suppress(SystemExit, KeyboardInterrupt):
+                loop.run_until_complete(asyncio.wait(left, timeout=LEAVING_S))
+        loop.close()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import IO
 
 import msgspec
@@ -34,7 +35,8 @@ class Process:
         """Whether the error is one that trying again will not mend."""
         # -P: nothing but the consumer's own module may come from the working directory.
         command = [sys.executable, "-P", "-m", "inorder.worker.child", name]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        with _not_interrupted():
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         self._stdin, self.stdout = _both(self._process)
         self._unread = b""
         os.set_blocking(self.stdout.fileno(), False)
@@ -95,6 +97,16 @@ def cause(code: int) -> str:
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     except ValueError:
         return f"killed by signal {-code}"
+
+
+@contextlib.contextmanager
+def _not_interrupted() -> Iterator[None]:
+    """What is started within is not reached by Ctrl-C, which is for the supervisor, before it says so itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _both(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:

@@ -297,7 +297,8 @@ class BatchRunner:
                 if self.outage is None:
                     log.error("paused: %s", error)
                 self.outage = str(error)
-                batches.observer.paused("store" if isinstance(error, Unreachable) else "handler", self.outage)
+                cause = "store" if isinstance(error, Unreachable) else "handler"
+                batches.observer.paused(cause, self.outage, id(self))
                 with self._lock:
                     stopped = self._condition.wait_for(lambda: self._stopping, pause_s)
                 if stopped:
@@ -307,6 +308,6 @@ class BatchRunner:
                 if self.outage is not None:
                     log.warning("goes on after: %s", self.outage)
                     self.outage = None
-                    batches.observer.paused("store", None)
-                    batches.observer.paused("handler", None)
+                    batches.observer.paused("store", None, id(self))
+                    batches.observer.paused("handler", None, id(self))
                 return lost

@@ -26,7 +26,14 @@ class ShardedRunner:
     def __init__(self, count: int, make: Callable[[Callable[[], None]], BatchRunner]) -> None:
         # Not an event: a thread that is told to end may be just here, and the lock within an event would stay taken.
         self._news: SimpleQueue[None] = SimpleQueue()
-        self._runners = [make(self._tell) for _ in range(count)]
+        self._runners: list[BatchRunner] = []
+        try:
+            for _ in range(count):
+                self._runners.append(make(self._tell))
+        except BaseException:
+            for runner in self._runners:
+                runner.finish()
+            raise
         self._open: dict[int, tuple[Unit, int]] = {}
         """Units that are not settled, by identity, and how many runners are at work on them."""
 
