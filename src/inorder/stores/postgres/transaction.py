@@ -87,9 +87,9 @@ class PostgresTransaction(LetterWrites):
                         yield
                     except BaseException as error:
                         failure = error
-            except psycopg.Error:
+            except psycopg.Error as error:
                 if failure is None:
-                    raise
+                    raise _why(error) from None
             if failure is not None:
                 raise failure
 
@@ -188,6 +188,12 @@ class PostgresTransaction(LetterWrites):
             error = Mismatch(outdated(rows, dict(self._do("entity_revisions", keys=keys).fetchall())))
         self.over = error
         raise error
+
+
+def _why(error: psycopg.Error) -> psycopg.Error:
+    """A pipeline that cannot be left, as after a COPY by `execute`, hides why: else it looks like a lost connection."""
+    before = error.__context__
+    return before if type(error) is psycopg.OperationalError and isinstance(before, psycopg.Error) else error
 
 
 @lru_cache(maxsize=1_000)
