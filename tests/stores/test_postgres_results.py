@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from typing import Any
 
 import psycopg
@@ -18,6 +18,7 @@ from psycopg.types.string import TextLoader
 
 from inorder.errors import InorderError
 from inorder.stores.postgres.connections import TOGETHER
+from inorder.stores.postgres.transaction import MOST_PARAMETERS
 from tests.stores.making import opened
 
 pytestmark = pytest.mark.postgres
@@ -124,6 +125,27 @@ def test_many_executions_are_counted_to_the_last(url: str) -> None:
             for many in (TOGETHER - 11, 3 * TOGETHER):
                 cursor.executemany("insert into posts values (%s)", [(n,) for n in range(many)])
                 assert (cursor.rowcount, cursor.statusmessage) == (many, "INSERT 0 1")
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_too_many_parameters_are_an_error_of_the_handlers(url: str, together: bool) -> None:
+    many, statement = range(MOST_PARAMETERS + 1), f"select array[{','.join(['%s'] * (MOST_PARAMETERS + 1))}]"
+    with closing(opened(url)) as store, store.transaction() as tx, tx.together() if together else nullcontext():
+        with pytest.raises(psycopg.ProgrammingError, match="65,535"):
+            tx.execute(statement, many)
+        assert tx.execute("select 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_a_statement_that_is_not_even_sent_gets_nobody_elses_answer(url: str, first: int) -> None:
+    many, statement = range(MOST_PARAMETERS + 1), f"select array[{','.join(['%s'] * (MOST_PARAMETERS + 1))}]"
+    with closing(opened(url)) as store, store.transaction() as tx, tx.together():
+        connection = tx.connection
+        kept = [connection.execute("select %s::int", [n]) for n in range(first)]
+        with pytest.raises(psycopg.OperationalError, match="number of parameters"):
+            connection.execute(statement, many)
+        kept += [connection.execute("select %s::int", [n]) for n in range(first, 10)]
+        assert [result.fetchone() for result in kept] == [(n,) for n in range(10)]
 
 
 def test_results_that_are_kept_are_each_their_own(url: str) -> None:

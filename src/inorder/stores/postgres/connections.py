@@ -78,7 +78,13 @@ class Several(psycopg.Pipeline):
         commands = self.command_queue
         self._unsent += len(commands)
         while commands:
-            commands.popleft()()
+            command = commands.popleft()
+            try:
+                command()
+            except BaseException:
+                # It is not sent, and must not keep a place in the line for answers: others would get the wrong ones.
+                del self.result_queue[-1 - len(commands)]
+                raise
         if self._unsent >= TOGETHER:
             yield from self._send()
 
