@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import weakref
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from typing import Any
 
 import psycopg
@@ -15,7 +16,9 @@ from psycopg.pq import Format
 from psycopg.rows import dict_row
 from psycopg.types.string import TextLoader
 
+from inorder.errors import InorderError
 from inorder.stores.postgres.connections import TOGETHER
+from inorder.stores.postgres.transaction import MOST_PARAMETERS
 from tests.stores.making import opened
 
 pytestmark = pytest.mark.postgres
@@ -59,6 +62,90 @@ def test_an_error_of_a_statement_that_nobody_asks_about_is_raised_in_the_end(url
     with closing(opened(url)) as store, failing, store.transaction() as tx, tx.together():
         tx.execute("select 1 / 0")
         tx.execute("select 1")
+
+
+def test_an_error_that_is_known_before_the_end_is_raised_as_what_it_is(url: str) -> None:
+    def fail(tx: Any) -> None:
+        with tx.together():
+            tx.execute("select 1 / 0")
+            for _ in range(TOGETHER - 1):
+                tx.execute("select 1")
+            time.sleep(0.1)  # until the answer is here
+            tx.execute("select 1")
+
+    with closing(opened(url)) as store:
+        with pytest.raises(psycopg.errors.DivisionByZero), store.transaction() as tx:
+            fail(tx)
+        with store.transaction() as tx:
+            assert tx.execute("select 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("more", [0, TOGETHER])
+def test_a_copy_by_execute_is_not_taken_for_a_lost_connection(url: str, more: int) -> None:
+    def copy(tx: Any) -> None:
+        tx.execute("create temp table posts (n int)")
+        with tx.together():
+            tx.execute("copy posts from stdin")
+            for _ in range(more):
+                tx.execute("select 1")
+
+    with closing(opened(url)) as store, pytest.raises(psycopg.Error, match="COPY"), store.transaction() as tx:
+        copy(tx)
+
+
+def test_statements_that_fill_the_network_are_all_sent_before_a_savepoint_is_waited_for(url: str) -> None:
+    found: list[Any] = []
+
+    def work() -> None:
+        with suppress(InorderError), store.transaction() as tx:
+            tx.execute("create temp table posts (note text)")
+            with tx.together():
+                tx.execute("select pg_sleep(0.2)")
+                for _ in range(TOGETHER - 4):
+                    tx.execute("insert into posts values (%s)", ["x" * 2_000_000])
+                with tx.savepoint():
+                    tx.execute("insert into posts values ('')")
+                found.append(tx.execute("select count(*) from posts").fetchone())
+
+    with closing(opened(url)) as store:
+        working = threading.Thread(target=work)
+        working.start()
+        working.join(20)
+        if working.is_alive():
+            store.abandon()
+            working.join()
+        assert found == [(TOGETHER - 3,)]
+
+
+def test_many_executions_are_counted_to_the_last(url: str) -> None:
+    with closing(opened(url)) as store, store.transaction() as tx:
+        tx.execute("create temp table posts (n int)")
+        cursor = tx.connection.cursor()
+        with tx.together():
+            for many in (TOGETHER - 11, 3 * TOGETHER):
+                cursor.executemany("insert into posts values (%s)", [(n,) for n in range(many)])
+                assert (cursor.rowcount, cursor.statusmessage) == (many, "INSERT 0 1")
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_too_many_parameters_are_an_error_of_the_handlers(url: str, together: bool) -> None:
+    many, statement = range(MOST_PARAMETERS + 1), f"select array[{','.join(['%s'] * (MOST_PARAMETERS + 1))}]"
+    with closing(opened(url)) as store, store.transaction() as tx, tx.together() if together else nullcontext():
+        with pytest.raises(psycopg.ProgrammingError, match="65,535"):
+            tx.execute(statement, many)
+        assert tx.execute("select 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("first", [0, 5])
+def test_a_statement_that_is_not_even_sent_gets_nobody_elses_answer(url: str, first: int) -> None:
+    many, statement = range(MOST_PARAMETERS + 1), f"select array[{','.join(['%s'] * (MOST_PARAMETERS + 1))}]"
+    with closing(opened(url)) as store, store.transaction() as tx, tx.together():
+        connection = tx.connection
+        kept = [connection.execute("select %s::int", [n]) for n in range(first)]
+        with pytest.raises(psycopg.OperationalError, match="number of parameters"):
+            connection.execute(statement, many)
+        kept += [connection.execute("select %s::int", [n]) for n in range(first, 10)]
+        assert [result.fetchone() for result in kept] == [(n,) for n in range(10)]
 
 
 def test_results_that_are_kept_are_each_their_own(url: str) -> None:

@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.generators import send
 from psycopg.pq import TransactionStatus
 
 from inorder.errors import Unreachable, UsageError
@@ -77,7 +78,13 @@ class Several(psycopg.Pipeline):
         commands = self.command_queue
         self._unsent += len(commands)
         while commands:
-            commands.popleft()()
+            command = commands.popleft()
+            try:
+                command()
+            except BaseException:
+                # It is not sent, and must not keep a place in the line for answers: others would get the wrong ones.
+                del self.result_queue[-1 - len(commands)]
+                raise
         if self._unsent >= TOGETHER:
             yield from self._send()
 
@@ -86,8 +93,16 @@ class Several(psycopg.Pipeline):
             yield from self._send()
         yield from super()._fetch_gen(flush=flush)
 
+    def _enqueue_sync(self) -> None:
+        super()._enqueue_sync()
+        # To be sent before answers are fetched, as psycopg does it: an error met while sending would else keep it from
+        # fetching the rest, and a pipeline cannot be left before its last answer is in.
+        self._unsent = TOGETHER
+
     def _send(self) -> PQGen[None]:
         self._unsent = 0
+        # All of it: psycopg's own sends what there is room for, and may wait for the answer to what was not sent.
+        yield from send(self.pgconn)
         yield from super()._communicate_gen()
 
 

@@ -35,7 +35,7 @@ class Answer(psycopg.Cursor[Any]):
     @property
     def rowcount(self) -> int:
         """Rows affected by the statement."""
-        self._fetch_pipeline()
+        self._count_all()
         return super().rowcount
 
     @property
@@ -47,8 +47,16 @@ class Answer(psycopg.Cursor[Any]):
     @property
     def statusmessage(self) -> str | None:
         """The server's own word for what it did."""
-        self._fetch_pipeline()
+        self._count_all()
         return super().statusmessage
+
+    def _count_all(self) -> None:
+        # psycopg's own never waits for what `executemany` counts.
+        if self._execmany_returning is False and self._conn._pipeline:
+            with self._conn.lock:
+                self._conn.wait(self._conn._pipeline._fetch_gen(flush=True))
+        else:
+            self._fetch_pipeline()
 
     @property
     def adapters(self) -> AdaptersMap:

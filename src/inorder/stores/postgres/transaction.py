@@ -25,6 +25,8 @@ from inorder.stores.postgres.packed import Packed
 from inorder.stores.postgres.weather import ours, theirs
 from inorder.stores.rows import Row, from_letter, outdated, plain_values
 
+MOST_PARAMETERS = 65_535
+"""The protocol's limit for a statement."""
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 _ENDS = re.compile(
@@ -59,6 +61,9 @@ class PostgresTransaction(LetterWrites):
             raise self.over
         if _ends(statement):
             raise UsageError("a handler's transaction is ended by inorder, not from within")
+        if parameters and len(parameters) > MOST_PARAMETERS:
+            # libpq's refusal could not be told from a lost connection.
+            raise psycopg.ProgrammingError(f"a statement takes up to {MOST_PARAMETERS:,} parameters")
         try:
             self._begin()
             return self._link.cursors.execute(statement, parameters or None)
@@ -87,9 +92,9 @@ class PostgresTransaction(LetterWrites):
                         yield
                     except BaseException as error:
                         failure = error
-            except psycopg.Error:
+            except psycopg.Error as error:
                 if failure is None:
-                    raise
+                    raise _why(error) from None
             if failure is not None:
                 raise failure
 
@@ -188,6 +193,12 @@ class PostgresTransaction(LetterWrites):
             error = Mismatch(outdated(rows, dict(self._do("entity_revisions", keys=keys).fetchall())))
         self.over = error
         raise error
+
+
+def _why(error: psycopg.Error) -> psycopg.Error:
+    """A pipeline that cannot be left, as after a COPY by `execute`, hides why: else it looks like a lost connection."""
+    before = error.__context__
+    return before if type(error) is psycopg.OperationalError and isinstance(before, psycopg.Error) else error
 
 
 @lru_cache(maxsize=1_000)
