@@ -16,6 +16,7 @@ from inorder.core.waiting import Waiting
 from inorder.errors import HandlerTimeout
 from inorder.worker.job import Job
 from inorder.worker.lane_work import LaneWork
+from inorder.worker.news import News
 from inorder.worker.pool import LEAVING_S, Left, throw
 from inorder.worker.turning import new_loop
 
@@ -43,7 +44,7 @@ class LaneRunner:
         self._lost: dict[Partition, int] = {}
         self._failure: BaseException | None = None
         self._asked_at: float | None = None
-        self._news = threading.Event()
+        self._news = News()
         self._start()
 
     def _start(self) -> None:
@@ -78,7 +79,7 @@ class LaneRunner:
 
     def settled(self) -> list[Unit]:
         """What has been settled since the last call. Raises what the lanes died of."""
-        self._news.clear()
+        self._news.taken()
         if self._failure is not None:
             raise self._failure
         found = [self._settled.popleft() for _ in range(len(self._settled))]
@@ -187,15 +188,15 @@ class LaneRunner:
 
     def _take_settled(self, units: list[Unit]) -> None:
         self._settled.extend(units)
-        self._news.set()
+        self._news.tell()
 
     def _take_lapsed(self, units: list[Unit]) -> None:
         self._lapsed.extend(units)
-        self._news.set()
+        self._news.tell()
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error
-        self._news.set()
+        self._news.tell()
 
 
 def _runs_to_its_end(loop: asyncio.AbstractEventLoop) -> bool:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 
 from inorder.core.engine import Unit
 from inorder.core.event import Partition
 from inorder.core.waiting import Waiting
 from inorder.worker.job import Job, shard_of
+from inorder.worker.news import News
 from inorder.worker.runner import BatchRunner
 
 
@@ -24,12 +23,11 @@ class ShardedRunner:
     """
 
     def __init__(self, count: int, make: Callable[[Callable[[], None]], BatchRunner]) -> None:
-        # Not an event: a thread that is told to end may be just here, and the lock within an event would stay taken.
-        self._news: SimpleQueue[None] = SimpleQueue()
+        self._news = News()
         self._runners: list[BatchRunner] = []
         try:
             for _ in range(count):
-                self._runners.append(make(self._tell))
+                self._runners.append(make(self._news.tell))
         except BaseException:
             for runner in self._runners:
                 runner.finish()
@@ -56,9 +54,7 @@ class ShardedRunner:
 
     def settled(self) -> list[Unit]:
         """What has been settled since the last call. Raises what a thread died of."""
-        with suppress(Empty):
-            while True:
-                self._news.get_nowait()
+        self._news.taken()
         return [unit for runner in self._runners for unit in runner.settled() if self._complete(unit)]
 
     def _complete(self, unit: Unit) -> bool:
@@ -91,8 +87,7 @@ class ShardedRunner:
 
     def wait(self, timeout_s: float) -> None:
         """Until there is news, or the time is over."""
-        with suppress(Empty):
-            self._news.get(timeout=timeout_s)
+        self._news.wait(timeout_s)
 
     def busy(self) -> bool:
         """Whether anything is queued or running, or an event waits for its retry."""
@@ -122,6 +117,3 @@ class ShardedRunner:
         for runner in self._runners:
             in_time = end(runner, max(0.0, until - time.monotonic())) and in_time
         return in_time
-
-    def _tell(self) -> None:
-        self._news.put(None)
