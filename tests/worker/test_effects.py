@@ -489,10 +489,18 @@ def test_what_was_left_on_the_loop_is_ended_with_it(caplog: pytest.LogCaptureFix
 
     async def hangs() -> None:
         its_own = asyncio.ensure_future(waits("its own task"))
+        other = asyncio.ensure_future(fails())
         await asyncio.sleep(0)
         entered.set()
         await waits("the handler")
         await its_own
+        await other
+
+    async def fails() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise Unreachable("the store is gone")
 
     def work() -> None:
         with pytest.raises(Left):

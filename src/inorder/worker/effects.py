@@ -100,6 +100,9 @@ class Finisher:
         if left:
             with suppress(SystemExit, KeyboardInterrupt):
                 loop.run_until_complete(asyncio.wait(left, timeout=LEAVING_S))
+        for task in left:
+            if task.done() and not task.cancelled():
+                task.exception()  # which so counts as seen: nobody waits for it
         loop.close()
 
 
