@@ -74,10 +74,12 @@ def test_an_error_that_is_known_before_the_end_is_raised_as_what_it_is(url: str)
             tx.execute("select 1")
 
     with closing(opened(url)) as store:
+        with store.transaction() as tx:
+            before = tx.execute("select pg_backend_pid()").fetchone()
         with pytest.raises(psycopg.errors.DivisionByZero), store.transaction() as tx:
             fail(tx)
         with store.transaction() as tx:
-            assert tx.execute("select 1").fetchone() == (1,)
+            assert tx.execute("select pg_backend_pid()").fetchone() == before, "the connection is as good as before"
 
 
 @pytest.mark.parametrize("more", [0, TOGETHER])
