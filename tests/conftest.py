@@ -5,6 +5,7 @@ A run in several processes (`make test`) starts them once, in the process that w
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,6 +19,10 @@ LOG = logging.getLogger("inorder")
 LEVEL, HANDLERS = LOG.level, tuple(LOG.handlers)
 PATH: list[str] = []
 """Where modules are looked for once all tests are found."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has it so for what a script starts in the background, and the commands that tests start would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MARKER_OF_FIXTURE = {
     "kafka": "kafka",
