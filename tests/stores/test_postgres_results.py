@@ -23,6 +23,9 @@ from tests.stores.making import opened
 
 pytestmark = pytest.mark.postgres
 
+TOO_MUCH = f"select array[{','.join(['%s'] * (MOST_PARAMETERS + 1))}]"
+"""A statement of one parameter more than there can be."""
+
 
 def test_an_answer_is_never_that_of_an_earlier_statement(url: str) -> None:
     with closing(opened(url)) as store, store.transaction() as tx:
@@ -131,21 +134,19 @@ def test_many_executions_are_counted_to_the_last(url: str) -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_too_many_parameters_are_an_error_of_the_handlers(url: str, together: bool) -> None:
-    many, statement = range(MOST_PARAMETERS + 1), f"select array[{','.join(['%s'] * (MOST_PARAMETERS + 1))}]"
     with closing(opened(url)) as store, store.transaction() as tx, tx.together() if together else nullcontext():
         with pytest.raises(psycopg.ProgrammingError, match="65,535"):
-            tx.execute(statement, many)
+            tx.execute(TOO_MUCH, range(MOST_PARAMETERS + 1))
         assert tx.execute("select 1").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("first", [0, 5])
 def test_a_statement_that_is_not_even_sent_gets_nobody_elses_answer(url: str, first: int) -> None:
-    many, statement = range(MOST_PARAMETERS + 1), f"select array[{','.join(['%s'] * (MOST_PARAMETERS + 1))}]"
     with closing(opened(url)) as store, store.transaction() as tx, tx.together():
         connection = tx.connection
         kept = [connection.execute("select %s::int", [n]) for n in range(first)]
         with pytest.raises(psycopg.OperationalError, match="number of parameters"):
-            connection.execute(statement, many)
+            connection.execute(TOO_MUCH, range(MOST_PARAMETERS + 1))
         kept += [connection.execute("select %s::int", [n]) for n in range(first, 10)]
         assert [result.fetchone() for result in kept] == [(n,) for n in range(10)]
 

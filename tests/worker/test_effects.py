@@ -9,7 +9,7 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
@@ -394,17 +394,12 @@ def test_a_sync_handler_has_no_loop() -> None:
     assert isinstance(BatchEffect(declaration_of(posting_later().function)).finisher, Finisher)
 
 
-def test_what_is_thrown_at_a_thread_that_waits_is_seen_when_it_is_woken() -> None:
-    finisher, entered = Finisher(), threading.Event()
-    finisher.wake()
-
-    async def waits() -> None:
-        entered.set()
-        await asyncio.sleep(60)
+def leave(finisher: Finisher, call: Coroutine[Any, Any, Any], entered: threading.Event) -> None:
+    """A thread that waits for a handler is told to end, and does."""
 
     def work() -> None:
         with pytest.raises(Left):
-            finisher.finish(waits())
+            finisher.finish(call)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -413,6 +408,17 @@ def test_what_is_thrown_at_a_thread_that_waits_is_seen_when_it_is_woken() -> Non
     finisher.wake()
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_what_is_thrown_at_a_thread_that_waits_is_seen_when_it_is_woken() -> None:
+    finisher, entered = Finisher(), threading.Event()
+    finisher.wake()
+
+    async def waits() -> None:
+        entered.set()
+        await asyncio.sleep(60)
+
+    leave(finisher, waits(), entered)
     finisher.close()
 
 
@@ -502,16 +508,7 @@ def test_what_was_left_on_the_loop_is_ended_with_it(caplog: pytest.LogCaptureFix
         finally:
             raise Unreachable("the store is gone")
 
-    def work() -> None:
-        with pytest.raises(Left):
-            finisher.finish(hangs())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert entered.wait(30)
-    throw(Left, thread)
-    finisher.wake()
-    thread.join(30)
+    leave(finisher, hangs(), entered)
     loop = finisher._loop
     finisher.close()
     finisher.close()

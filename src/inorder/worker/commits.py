@@ -62,8 +62,9 @@ class Commits:
         self._spawn = spawn
         self._confirmed_at = time.monotonic()
         self._confirming = False
-        self._apart_s = COMMIT_EVERY_S if claims is None else 0.0
-        """A message of a queue that is settled keeps its group from all workers until it is deleted."""
+        self._apart_s = 0.0
+        """Least time from the last one to the next. Of a queue always 0: a message that is settled keeps its group from
+        all workers until it is deleted."""
         self._began_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self.turns = asyncio.Lock()
