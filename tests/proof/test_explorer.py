@@ -46,9 +46,9 @@ def search(scope: Scope, consumer: Any = listing, guard: type[Guard] = Guard) ->
 @pytest.mark.parametrize(
     ("scope", "states"),
     [
-        (Scope(), 5),
-        (Scope(versions=3), 13),
-        (Scope(keys=2, versions=2), 20),
+        (Scope(), 4),
+        (Scope(versions=3), 9),
+        (Scope(keys=2, versions=2), 13),
         (Scope(keys=2, versions=2, duplicates=1, crashes=1, retries=1), None),
         (Scope(versions=3, duplicates=1, zombies=1), None),
         (Scope(versions=3, failures=1, replays=1, crashes=1), None),

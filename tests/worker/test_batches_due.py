@@ -12,7 +12,8 @@ from inorder.core.event import fingerprint
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import Poison
 from tests.worker.batching import Scene, job
-from tests.worker.played import HERE
+from tests.worker.consumers import FOLD, TX
+from tests.worker.played import HERE, THERE
 
 # Keys that are due.
 
@@ -35,8 +36,8 @@ def test_a_key_is_looked_at_again_when_it_is_due_and_not_before() -> None:
 
 
 def test_what_a_batch_or_anybody_else_has_said_of_a_key_goes_before_what_was_known_of_it() -> None:
-    scene = Scene(gap_s=50.0)
-    scene.run(job("a2 b2"))
+    scene = Scene(gap_s=50.0, poll_events=1)
+    scene.run(job("a2 a3 b2"))
     scene.batches.timers.take(2_000.0)
     scene.batches.timers.note({"b": Waiting(Wait.RETRY, 1, 0.0, 1_005.0)})
     scene.run(job("a1"), due=["a", "b"])
@@ -80,14 +81,83 @@ def test_what_somebody_else_has_set_going_is_read_anew() -> None:
 
 
 def test_what_a_batch_says_of_how_a_key_waits_replaces_what_was_said_before() -> None:
-    scene = Scene(gap_s=50.0)
-    scene.run(job("a2"))
+    scene = Scene(gap_s=50.0, poll_events=1)
+    scene.run(job("a2 a3"))
     assert scene.batches.timers.all() == {"a": 1_050.0}
     scene.run(job("a1"))
     assert scene.batches.timers.all() == {"a": AT_ONCE}
     assert scene.batches.timers.take(1_000.0) == ["a"]
     scene.run(due=["a"])
-    assert (scene.batches.timers.all(), scene.states()) == ({}, {"a": [1, 2]})
+    assert (scene.batches.timers.all(), scene.states()) == ({}, {"a": [1, 2, 3]})
+
+
+# What a version sets going that was missing.
+
+
+@pytest.mark.parametrize("kind", [FOLD, TX])
+def test_what_waited_for_a_version_is_decided_with_it(kind: str) -> None:
+    scene = Scene(kind)
+    scene.run(job("a2 b3"))
+    scene.run(job("a4 b2"))
+    scene.since()
+    scene.run(job("a3 b4 a1 c1"))
+    assert scene.calls == ["c1", "a1", "a2", "a3", "a4"] if kind == FOLD else ["a1", "a2", "a3", "a4", "c1"]
+    assert scene.store.read_back == ["a"], "b waits on, for its first"
+    assert sum(done.startswith("write") for done in scene.since()) == 1
+    assert (scene.waiting("a"), scene.store.held_count()) == (None, 3)
+    counts = scene.store.counts([3])
+    assert (counts["applied"], counts["released"], counts["received"]) == (5, 2, 8)
+
+
+def test_what_waited_under_another_home_is_decided_where_the_missing_version_came_from() -> None:
+    scene = Scene()
+    scene.run(job("a2", THERE))
+    scene.run(job("a1"), fences={HERE: 7})
+    assert scene.states() == {"a": [1, 2]}
+    assert scene.store.fences[-1] == {HERE: 7}
+
+
+def test_what_waited_waits_on_where_what_it_waited_for_fails() -> None:
+    scene = Scene()
+    scene.run(job("a2"))
+    scene.fails["a1"] = ValueError("no")
+    scene.run(job("a1"))
+    assert (scene.states(), [row.version for row in scene.store.held("a", 9)]) == ({}, [1, 2])
+    scene.fails.clear()
+    scene.clock.at += 200
+    scene.run(due=["a"])
+    assert scene.states() == {"a": [1, 2]}
+
+
+def test_what_has_no_place_in_the_batch_follows_in_the_next_one() -> None:
+    scene = Scene(poll_events=3)
+    scene.run(job("a2 a3 b2 b3 c2"))
+    scene.run(job("a1 b1 c1"))
+    assert scene.store.read_back == ["a"]
+    assert scene.states() == {"a": [1, 2, 3], "b": [1], "c": [1]}
+    assert scene.batches.timers.take(0.0) == ["b", "c"]
+    scene.run(due=["b", "c"])
+    assert scene.states() == {"a": [1, 2, 3], "b": [1, 2, 3], "c": [1, 2]}
+
+
+@pytest.mark.parametrize("order", ["latest", "commutative"])
+def test_where_no_version_can_be_missing_none_sets_another_going(order: str) -> None:
+    scene = Scene(order=order)
+    scene.fails["a1"] = ValueError("no")
+    scene.run(job("a1"))
+    scene.run(job("a2"))
+    assert scene.store.read_back == []
+
+
+def test_a_key_that_is_parked_is_not_set_going() -> None:
+    scene = Scene()
+    scene.fails["a1"] = Poison("bad")
+    scene.run(job("a1 a2"))
+    scene.run(job("a1"))
+    assert (scene.store.read_back, scene.calls) == ([], ["a1"])
+
+
+# What waited, read again.
 
 
 def test_what_waited_goes_before_what_came_after_it() -> None:
@@ -125,15 +195,11 @@ def test_a_worker_that_begins_anew_keeps_nothing_in_memory() -> None:
     assert scene.store.loaded == [["a", "b"]]
 
 
-# What waited, read again.
-
-
 def test_an_event_that_waited_is_counted_for_whoever_received_it() -> None:
     scene = Scene()
     scene.run(job("a2"))
     scene.batches._tally = 5
     scene.run(job("a1"))
-    scene.run(due=["a"])
     assert scene.states() == {"a": [1, 2]}
     assert [scene.store.counts([tally])["applied"] for tally in (3, 5)] == [1, 1]
     assert scene.store.held_count() == 0
@@ -153,7 +219,6 @@ def test_what_took_effect_is_known_again_when_it_comes_again() -> None:
     scene = Scene()
     scene.run(job("a2"))
     scene.run(job("a1"))
-    scene.run(due=["a"])
     scene.batches.cache.clear()
     scene.run(job("a1 a2"))
     assert (scene.states(), scene.store.counts([3])["duplicate"], scene.store.letter_counts()) == ({"a": [1, 2]}, 2, {})
@@ -174,8 +239,7 @@ def test_an_event_that_is_read_as_another_one_by_now_fails_when_its_turn_comes(v
     record = msgspec.structs.replace(held.record, value=value)
     scene.store.tables.held["a"] = {2: msgspec.structs.replace(held, record=record)}
     scene.run(job("a1"))
-    scene.run(due=["a"])
     (row,) = scene.store.letters()
     assert (row.letter.key, row.letter.version, row.letter.reason) == ("a", 2, "failed")
     assert why in row.letter.detail
-    assert (scene.states(), scene.calls) == ({"a": [1]}, ["a1"])
+    assert (scene.states(), scene.calls) == ({"a": [1]}, ["a1", "a1"]), "again, for what failed after it"

@@ -29,12 +29,13 @@ from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 from inorder.declaration import declaration_of
 from inorder.ports import Clock
 from inorder.worker import waking
-from inorder.worker.batch import HELD_AT_ONCE, read_back
+from inorder.worker.batch import HELD_AT_ONCE
 from inorder.worker.claims import Claims
 from inorder.worker.commits import Commits
 from inorder.worker.group import Groups
 from inorder.worker.keeper import Keeper
 from inorder.worker.known import Known
+from inorder.worker.reading_back import read_back
 from inorder.worker.waking import Waking
 from tests.worker.played import HERE, THERE
 
@@ -560,12 +561,17 @@ def test_what_a_dead_replay_left_is_written_before_it_is_claimed() -> None:
 )
 def test_what_is_read_as_another_event_than_was_received_is_barred(value: bytes, why: str) -> None:
     codec, barred = JsonCodec(declaration_of(handle)), dict[tuple[str, int], Exception]()
-    found = read_back(codec, row("a", 2), barred)
-    assert (found.key, found.version, found.id, found.fingerprint) == ("a", 2, "a2", fingerprint("a2"))
-    assert (found.payload, found.receiver, barred) == ({"key": "a", "version": 2, "id": "a2"}, (3, "held"), {})
     changed = msgspec.structs.replace(row("a", 2), record=Record(HERE, 2, None, value))
-    found = read_back(codec, changed, barred)
-    assert (found.key, found.version, found.payload, found.record) == ("a", 2, None, changed.record)
+    elsewhere = msgspec.structs.replace(row("b", 7), record=Record(THERE, 0, None, row("b", 7).record.value))
+    rows = [row("a", 1), elsewhere, changed, row("a", 3)]
+    found = read_back(codec, rows, barred)
+    assert [(one.key, one.version, one.id, one.record) for one in found] == [
+        (one.key, one.version, one.event_id, one.record) for one in rows
+    ]
+    assert [one.slice.partition for one in found] == [HERE, THERE, HERE, HERE]
+    assert [one.fingerprint for one in found] == [fingerprint(name) for name in ("a1", "b7", "a2", "a3")]
+    assert [one.payload and one.payload["version"] for one in found] == [1, 7, None, 3]
+    assert {one.receiver for one in found} == {(3, "held")}
     [(place, error)] = barred.items()
     assert place == ("a", 2)
     assert why in str(error)

@@ -108,11 +108,11 @@ def test_a_stream_is_not_idle_while_something_runs(bench: Bench) -> None:
 
 
 def test_a_stream_that_goes_on_is_not_idle(bench: Bench) -> None:
-    working = bench.start(bench.declare(), until_idle_s=0.3)
+    working = bench.start(bench.declare(), until_idle_s=1.0)
     for version in range(1, 6):
         bench.produce(*entries("a", version))
         until("it came", bench.committed)
-        time.sleep(0.05)
+        time.sleep(0.25)
     assert working.wait()
     assert bench.effects() == {"a": [1, 2, 3, 4, 5]}
 

@@ -302,6 +302,13 @@ class Planner:
             return event.version == last + 1
         return event.version > last and self.guard.decide(entity, event) is Decision.APPLY
 
+    def sets_going(self, entity: Entity, event: Event) -> bool:
+        """Whether events wait in the store for just this one, and can be decided in the same batch."""
+        waiting = entity.waiting
+        if waiting is None or not (self._strict and waiting.open and entity.held):
+            return False
+        return event.version == entity.version + 1
+
     def wake(self, entity: Entity, changes: Changes, now: float) -> bool:
         """The time an entity waited for has come. Returns whether its held events are to be decided again."""
         waiting = entity.waiting

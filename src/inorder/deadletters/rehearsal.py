@@ -25,8 +25,8 @@ from inorder.deadletters.results import MEANING, OF_VERDICT, Result
 from inorder.declaration import Declaration, Kind
 from inorder.errors import Unavailable
 from inorder.stores.letter_rows import PlanLetter
-from inorder.worker.batch import read_back
 from inorder.worker.effects import FoldEffect, Manner, StoreFailed, TxEffect
+from inorder.worker.reading_back import read_back
 
 MOST_BEHIND = 100
 """Events that are rehearsed of those that wait behind one key."""
@@ -158,7 +158,7 @@ class Rehearsal:
         if not self._rules.open(entity, self._now, self._claim(entity)):
             return
         rows = [row for row in self._store.held(entity.key, MOST_BEHIND) if row.version in entity.held]
-        events = [read_back(self._codec, row, self._effect.barred) for row in rows]
+        events = read_back(self._codec, rows, self._effect.barred)
         for event in events:
             if below is not None and event.version >= below:
                 break

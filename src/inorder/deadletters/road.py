@@ -24,9 +24,9 @@ from inorder.errors import Mismatch
 from inorder.ports import Clock
 from inorder.stores.letter_rows import AuditRow, PlanLetter
 from inorder.stores.rows import LetterRow
-from inorder.worker.batch import read_back
 from inorder.worker.blame import explain
 from inorder.worker.effects import FoldEffect, Manner, StoreFailed, TxEffect
+from inorder.worker.reading_back import read_back
 
 LEASE_SPARE_S = 15.0
 """How much longer than the handler's own limit a claim of a key lasts."""
@@ -219,9 +219,8 @@ class BaseRoad:
     def waiting_events(self, entity: Entity, most: int, below: int | None) -> list[Event]:
         """The first of what waits for a key, as far as it comes before version `below`."""
         rows = self.store.held(entity.key, most)
-        barred = self.barred
         rows = [row for row in rows if row.version in entity.held and (below is None or row.version < below)]
-        return [read_back(self.codec, row, barred) for row in rows]
+        return read_back(self.codec, rows, self.barred)
 
     @property
     def barred(self) -> dict[tuple[str, int], Exception]:

@@ -27,7 +27,7 @@ from inorder.proof.subjects import SubjectOracle, fact, subject
 from inorder.proof.swarm import Played, planner_of
 from inorder.proof.system import rules_of
 from inorder.proof.trace import Op, Step, name_of_trace
-from inorder.worker.batch import read_back
+from inorder.worker.reading_back import read_back
 
 HOME = Partition("events", 0)
 WORKER = "worker 1"
@@ -162,7 +162,7 @@ class LaneWorld:
     def _wake(self, key: str) -> None:
         while (entity := self._entity(key)).waiting is not None and entity.waiting.due_at == AT_ONCE:
             held = self._store.held(key, HELD_AT_ONCE)
-            self._decide(entity, [read_back(self._codec, row, {}) for row in held])
+            self._decide(entity, read_back(self._codec, held, {}))
 
     def _entity(self, key: str) -> Entity:
         entity: Entity = self._store.load([key]).get(key) or Entity(key, self._planner.guard.baseline)

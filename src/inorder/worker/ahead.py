@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from inorder.core.changes import Changes
@@ -59,11 +60,10 @@ class Batch:
         """Those of the keys of which the store has the same before and after this is written."""
         return [key for key in keys if key not in self.changes.entities]
 
-    def held_after(self, rows: Iterable[HeldRow], keys: Collection[str]) -> list[HeldRow]:
+    def held_after(self, rows: Iterable[HeldRow], keys: AbstractSet[str]) -> list[HeldRow]:
         """What waits of these keys once this is written, lowest versions first: `rows` wait before that, or after."""
         held = {(row.key, row.version): row for row in rows if (row.key, row.version) not in self.changes.released}
-        wanted = set(keys)
-        held |= {place: row for place, row in self.changes.held.items() if place[0] in wanted}
+        held |= {place: row for place, row in self.changes.held.items() if place[0] in keys}
         return [held[place] for place in sorted(held)]
 
 

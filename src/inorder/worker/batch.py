@@ -9,22 +9,21 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
 from inorder.core.entity import Entity
-from inorder.core.event import Event, Partition, Slice
+from inorder.core.event import Event, Partition
 from inorder.core.order import Outcome
 from inorder.core.planner import NoRoom, Planner
-from inorder.core.rows import HeldRow
-from inorder.errors import Fenced, InorderError, Mismatch, Poison
+from inorder.errors import Fenced, InorderError, Mismatch
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, Observer, Store, Transaction
 from inorder.worker.ahead import Ahead, Batch, Follow, Helper, TooEarly, nobody_follows
 from inorder.worker.cache import Cache
 from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
 from inorder.worker.job import Job, Turn
+from inorder.worker.reading_back import read_back
 from inorder.worker.timers import Timers
 
 log = logging.getLogger("inorder.worker")
@@ -277,14 +276,30 @@ class Batches:
             # Who said that these were due may have known less than the store does.
             batch.early = {one.key: one.waiting for one in waking if not one.due(now)}
         batch.fences = self._checked(job, waking, fences)
-        awake = [entity.key for entity in waking if self._planner.wake(entity, batch.changes, now)]
+        awake = {entity.key for entity in waking if self._planner.wake(entity, batch.changes, now)}
+        awake |= self._set_going(batch)
         if awake:
-            held = self._store.held_together(awake, HELD_AT_ONCE)
+            held = self._store.held_together(sorted(awake), HELD_AT_ONCE)
             if before is not None:
                 held = before.held_after(held, awake)
-            batch.events = [read_back(self._codec, row, self.effect.barred) for row in held] + batch.events
+            batch.events = read_back(self._codec, held, self.effect.barred) + batch.events
         batch.deciding_s = time.monotonic() - began
         return batch
+
+    def _set_going(self, batch: Batch) -> set[str]:
+        """The keys whose missing version has come: what waits for it is decided with it. What finds no place in the
+        batch is due at once, and follows in the next one.
+        """
+        going: set[str] = set()
+        places = self._planner.limits.poll_events
+        for event in batch.events:
+            entity = batch.entities[event.key]
+            if self._planner.sets_going(entity, event) and event.key not in going:
+                places -= min(len(entity.held), HELD_AT_ONCE)
+                if places < 0:
+                    break
+                going.add(event.key)
+        return going
 
     def _decide(self, batch: Batch) -> None:
         began = time.monotonic()
@@ -328,25 +343,3 @@ class Batches:
 def at_home(entity: Entity, fences: Mapping[Partition, int]) -> bool:
     """Whether it is for us to wake an entity that is due: whoever owns its home does, under that fence."""
     return entity.waiting is None or entity.waiting.home is None or entity.waiting.home in fences
-
-
-def read_back(codec: JsonCodec, row: HeldRow, barred: dict[tuple[str, int], Exception]) -> Event:
-    """A held event, decoded again, and what it was received as: neither a new codec nor a new declaration changes that.
-
-    One that can no longer be decoded, or is now read as another one, is barred: it fails when its turn comes.
-    """
-    events, malformed = codec.read(Slice.of(row.record.partition, [row.record]))
-    piece, payload, why = (malformed[0].slice, None, malformed[0].reason) if malformed else _compared(events[0], row)
-    if why is not None:
-        barred[row.key, row.version] = Poison(why)
-    receiver = (row.receiver, str(row.outcome))
-    return Event(row.key, row.version, row.event_id, row.fingerprint, payload, piece, 0, receiver)
-
-
-def _compared(event: Event, row: HeldRow) -> tuple[Slice, Any, str | None]:
-    """Slice and payload of what a held event is read as now, and what is wrong with it, if anything is."""
-    if event.key != row.key:
-        return event.slice, None, f"key: {event.key!r} now, but the event was received with {row.key!r}"
-    if event.version != row.version:
-        return event.slice, None, f"version: {event.version} now, but the event was received with {row.version}"
-    return event.slice, event.payload, None

@@ -13,12 +13,13 @@ from inorder.core.lanes import Lanes
 from inorder.core.planner import Planner
 from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 from inorder.ports import Clock
-from inorder.worker.batch import HELD_AT_ONCE, at_home, read_back
+from inorder.worker.batch import HELD_AT_ONCE, at_home
 from inorder.worker.claims import Claims
 from inorder.worker.commits import Commits
 from inorder.worker.group import Groups
 from inorder.worker.keeper import Keeper
 from inorder.worker.known import Known
+from inorder.worker.reading_back import read_back
 from inorder.worker.timers import Timers
 
 CLAIM_AGAIN_S = 0.02
@@ -264,7 +265,7 @@ class Waking:
         if epoch != self._known.epoch or self._homes.get(key) != home:
             # What was decided is old, or the home of the key is not ours any more.
             return
-        events = [read_back(self._codec, row, self.barred) for row in rows if row.version in entity.held]
+        events = read_back(self._codec, [row for row in rows if row.version in entity.held], self.barred)
         if events:
             self._draining[key] = len(events)
         else:
