@@ -63,8 +63,8 @@ class JsonCodec:
             together = b"".join(values)  # type: ignore[arg-type]
             if b"\\" in together:
                 return None
-            counted = together.count(b'"') == self._quotes * len(values)
-            if not counted and not all(self._plain(value) for value in values):  # type: ignore[arg-type]
+            quotes = together.count(b'"')
+            if quotes != self._quotes * len(values) and not self._plain(values, quotes):  # type: ignore[arg-type]
                 return None
             payloads = list(map(self._decode, values))  # type: ignore[arg-type]
             keys, versions, ids = (list(map(get, payloads)) for get in named)
@@ -98,7 +98,8 @@ class JsonCodec:
                         "value: null" if value is None else f"value: {len(value)} bytes, of {most} allowed"
                     )
                 payload = decode(value)
-                if b"\\" in value or (value.count(b'"') != quotes and not self._plain(value)):
+                counted = value.count(b'"')
+                if b"\\" in value or (counted != quotes and not self._plain([value], counted)):
                     self._look_closer(value)
                 key, version, event_id = fields(payload, piece, index)
                 if type(version) is not int or not 0 < version <= MAX_VERSION:
@@ -123,20 +124,24 @@ class JsonCodec:
             key = None
         return Malformed(one_line(reason), piece, index, key)
 
-    def _plain(self, value: bytes) -> bool:
-        """Whether JSON without a backslash has no key twice in one object, and a whole number for a version.
+    def _plain(self, values: Sequence[bytes], quotes: int) -> bool:
+        """Whether JSON without a backslash, of so many quotes together, has no key twice in one object, and whole
+        numbers for versions.
 
         Its quotes come in pairs, two a string, and keys are strings. Of a key that comes twice the decoder keeps one,
         and fewer strings are found than there are in the text. A flat payload with a known number of fields, and of
         text fields, has a known number of quotes, and need not be looked at like this.
         """
-        try:
-            found = _anything(value)
-        except Exception:
-            return False
-        if value.count(b'"') != 2 * _strings(found):
-            return False
-        return self._counted is None or (type(found) is dict and type(found.get(self._counted, 1)) is int)
+        strings = 0
+        for value in values:
+            try:
+                found = _anything(value)
+            except Exception:
+                return False
+            strings += _strings(found)
+            if self._counted is not None and not (type(found) is dict and type(found.get(self._counted, 1)) is int):
+                return False
+        return quotes == 2 * strings
 
     def _look_closer(self, value: bytes) -> None:
         """Refuse what decoders let pass: a key that comes twice, and what pydantic would make a version of."""
