@@ -30,24 +30,20 @@ class Rows:
         self.statement = statement
         self._bound_as: dict[int, Callable[[Any], Any]] = dict.fromkeys(blobs, _blob) | dict.fromkeys(booleans, int)
 
-    def parts(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-        """All of the rows, in their order, in parts that one statement can take."""
-        if not rows:
-            return iter(())
-        values = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-        return portions(rows, min(MOST_ROWS, floor_of_two((values - 1) // len(rows[0]))))
-
     def run(self, connection: sqlite3.Connection, stream: int, rows: Sequence[Row]) -> int:
-        """Run the statement for one part of the rows. Returns how many it wrote."""
+        """Run the statement for all of the rows, in their order. Returns how many it wrote."""
+        if not rows:
+            return 0
+        values = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        most = min(MOST_ROWS, floor_of_two((values - 1) // len(rows[0])))
+        return sum(self._once(connection, stream, some) for some in portions(rows, most))
+
+    def _once(self, connection: sqlite3.Connection, stream: int, rows: Sequence[Row]) -> int:
         values = [stream, *chain.from_iterable(rows)]
         width = len(rows[0])
         for column, bound_as in self._bound_as.items():
             values[1 + column :: width] = map(bound_as, values[1 + column :: width])
         return connection.execute(_for_many(self.statement, len(rows)), values).rowcount
-
-    def run_all(self, connection: sqlite3.Connection, stream: int, rows: Sequence[Row]) -> int:
-        """The same for any number of rows."""
-        return sum(self.run(connection, stream, some) for some in self.parts(connection, rows))
 
 
 def portions(rows: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:

@@ -127,11 +127,13 @@ class SqliteTransaction(LetterWrites):
             raise Fenced(lost)
 
     def _compare_and_set(self, rows: Sequence[EntityRow]) -> None:
-        for some in ENTITIES.parts(self._connection, list(map(msgspec.structs.astuple, rows))):
-            new, last = sum(not expected for _, expected, *_ in some), self._last()
-            # The second tells of a row that was to be there, is not, and has just been put in.
-            if ENTITIES.run(self._connection, self._stream, some) != len(some) or self._last() - last != new:
-                raise self._mismatch(rows)
+        if not rows:
+            return
+        new, last = sum(not row.expected for row in rows), self._last()
+        written = ENTITIES.run(self._connection, self._stream, list(map(msgspec.structs.astuple, rows)))
+        # The second tells of a row that was to be there, is not, and has just been put in.
+        if written != len(rows) or self._last() - last != new:
+            raise self._mismatch(rows)
 
     def _last(self) -> int:
         found: int = self._connection.execute(SQL["entities_last"]).fetchone()[0]
@@ -145,17 +147,17 @@ class SqliteTransaction(LetterWrites):
         return Mismatch(outdated(rows, dict(found.fetchall())))
 
     def _write_held(self, changes: Changes) -> None:
-        RELEASED.run_all(self._connection, self._stream, sorted(changes.released))
+        RELEASED.run(self._connection, self._stream, sorted(changes.released))
         held = [from_held(changes.held[place]) for place in sorted(changes.held)]
-        if HELD.run_all(self._connection, self._stream, held) != len(held):
+        if HELD.run(self._connection, self._stream, held) != len(held):
             self.end("ROLLBACK")
             raise Mismatch(sorted({key for key, *_ in held}))
 
     def _write_rest(self, changes: Changes) -> None:
         waits = sorted(changes.waits.items())
-        FLOWING.run_all(self._connection, self._stream, [(key,) for key, waiting in waits if waiting is None])
+        FLOWING.run(self._connection, self._stream, [(key,) for key, waiting in waits if waiting is None])
         waiting = [from_waiting(key, waiting) for key, waiting in waits if waiting is not None]
-        WAITING.run_all(self._connection, self._stream, waiting)
+        WAITING.run(self._connection, self._stream, waiting)
         run = self._connection.executemany
         if changes.letters:
             letters = [(self._stream, *from_letter(letter, changes.tally)) for letter in changes.letters]
