@@ -483,6 +483,33 @@ def test_a_handler_that_does_not_end_when_it_is_told_to_is_not_waited_for(monkey
     finisher.close()
 
 
+def test_what_outlasts_its_time_is_closed_with_the_loop(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("inorder.worker.effects.LEAVING_S", 0.01)
+    finisher, left, closed = Finisher(), list[Any](), list[str]()
+
+    async def outlasts() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                closed.append("here")
+
+    async def leaves_one_behind() -> None:
+        left.append(asyncio.ensure_future(outlasts()))
+        await asyncio.sleep(0)
+
+    finisher.finish(leaves_one_behind())
+    finisher.close()
+    assert closed == ["here"]
+    left.clear()
+    gc.collect()
+    assert caplog.text == ""
+
+
 def test_what_was_left_on_the_loop_is_ended_with_it(caplog: pytest.LogCaptureFixture) -> None:
     finisher, entered, ended = Finisher(), threading.Event(), list[str]()
 

@@ -6,6 +6,7 @@ The lanes are played; their thread and its loop are real.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
@@ -309,6 +310,38 @@ def test_the_end_comes_though_something_still_runs(stage: Stage) -> None:
     assert cleaned == ["up", "up"], "both were told once, and had time for it"
     assert stage.told == [(0, "finish"), (0, "leave"), (0, "closed")]
     assert stage.work.loop.is_closed()
+
+
+def test_what_outlasts_its_time_is_closed_where_it_ran(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("inorder.worker.lane_runner.LEAVING_S", 0.01)
+    closed: list[threading.Thread] = []
+    tasks: list[asyncio.Future[None]] = []
+
+    async def goes_on() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                closed.append(threading.current_thread())
+
+    async def deaf() -> None:
+        for _ in range(4):
+            with suppress(BaseException):
+                await asyncio.sleep(60)
+
+    stage.on_loop(lambda: tasks.extend(map(asyncio.ensure_future, (goes_on(), deaf(), goes_on()))))
+    thread = stage.runner._thread
+    stage.runner.stop(30)
+    thread.join(30)
+    assert closed == [thread, thread]
+    assert stage.work.loop.is_closed()
+    tasks.clear()
+    gc.collect()
+    assert caplog.text == ""
 
 
 def test_a_handler_that_exits_in_a_task_of_its_own_does_not_end_the_lanes(stage: Stage) -> None:

@@ -19,7 +19,7 @@ from inorder.declaration import Declaration
 from inorder.errors import Fenced, Mismatch, Unreachable, UsageError
 from inorder.ports import Transaction
 from inorder.worker.blame import failure
-from inorder.worker.pool import LEAVING_S
+from inorder.worker.pool import LEAVING_S, close_loop
 
 
 class Manner(Enum):
@@ -103,7 +103,7 @@ class Finisher:
         for task in left:
             if task.done() and not task.cancelled():
                 task.exception()  # which so counts as seen: nobody waits for it
-        loop.close()
+        close_loop(loop)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

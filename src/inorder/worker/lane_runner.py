@@ -17,7 +17,7 @@ from inorder.errors import HandlerTimeout
 from inorder.worker.job import Job
 from inorder.worker.lane_work import LaneWork
 from inorder.worker.news import News
-from inorder.worker.pool import LEAVING_S, Left, throw
+from inorder.worker.pool import LEAVING_S, Left, close_loop, throw
 from inorder.worker.turning import new_loop
 
 log = logging.getLogger("inorder.worker")
@@ -60,7 +60,7 @@ class LaneRunner:
             with suppress(Left):
                 while not _runs_to_its_end(loop):
                     pass
-            loop.close()
+            close_loop(loop)
 
         self._thread = threading.Thread(target=run, name="inorder-lanes", daemon=True)
         self._thread.start()

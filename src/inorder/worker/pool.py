@@ -1,12 +1,14 @@
-"""Threads that run handlers, and can be left behind when one of them hangs."""
+"""Threads that run handlers, and what is left behind when one of them hangs."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 LEAVING_S = 0.5
 """How long an async handler that is cut short may take to clean up behind itself."""
@@ -22,6 +24,16 @@ def throw(error: type[BaseException], thread: threading.Thread) -> None:
     if thread.is_alive():
         assert thread.ident is not None
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error))
+
+
+def close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Close an event loop, and what outlasted its time to clean up: here, and not where it happens to be collected."""
+    for task in asyncio.all_tasks(loop):
+        with suppress(Exception):
+            cast(Coroutine[Any, Any, Any], task.get_coro()).close()
+        # Nobody waits for it, so nobody is to be told that it never ended.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
 
 
 Task = Callable[[], None]
