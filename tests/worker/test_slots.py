@@ -67,6 +67,32 @@ async def _look() -> int:
 
 
 @only
+def test_a_handler_that_outlasts_its_worker_ends_in_its_own_context(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inorder.worker.lane_runner.LEAVING_S", 0.01)
+    running, found = list[Entry](), list[int]()
+
+    async def act(entry: Entry) -> None:
+        mark.set(entry.version)
+        running.append(entry)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                found.append(mark.get())
+
+    bench.produce(*entries("a", 7))
+    working = bench.start(declared(bench, act, baseline=6, limits=inorder.Limits(drain_s=0.0)))
+    until("it runs", lambda: running)
+    assert not working.stop()
+    until("it was closed", lambda: found)
+    assert found == [7]
+
+
+@only
 def test_timeouts_and_groups_of_a_handler_end_with_it(bench: Bench) -> None:
     async def act(entry: Entry) -> None:
         if entry.version == 2:
