@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -218,6 +219,30 @@ def test_a_plan_foretells_each_letter_and_changes_nothing(bench: ReplayBench) ->
     summary = run_plan(consumer, bench.url, made.plan.id, reason="test")
     told = {letter["letter"]: letter["result"] for letter in summary.letters}
     assert told == {letter.letter: letter.forecast for letter in made.letters}
+
+
+@kinds("async fold", "async tx")
+def test_no_event_loop_is_left_open_by_a_plan_or_its_replay(
+    bench: ReplayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = Fault(("a", 2))
+    bench.produce(*entries("a", *RUN))
+    consumer = bench.declare(fault)
+    bench.work(consumer)
+    fault.mend()
+    loops: list[asyncio.AbstractEventLoop] = []
+    new = asyncio.new_event_loop
+
+    def noted() -> asyncio.AbstractEventLoop:
+        loops.append(new())
+        return loops[-1]
+
+    monkeypatch.setattr(asyncio, "new_event_loop", noted)
+    made = plan(bench, consumer)
+    assert [loop.is_closed() for loop in loops] == [True]
+    assert run_plan(consumer, bench.url, made.plan.id, reason="test").sums.applied == 1
+    assert len(loops) > 1
+    assert all(loop.is_closed() for loop in loops)
 
 
 @kinds("call", "async call")

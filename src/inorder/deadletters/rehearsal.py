@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -71,8 +72,9 @@ class Rehearsal:
         for letter in letters:
             by_key.setdefault(letter.key if letter.key is not None else letter.letter, []).append(letter)
         began = time.perf_counter()
-        for group in by_key.values():
-            self._key(group, found)
+        with closing(self._effect):
+            for group in by_key.values():
+                self._key(group, found)
         events = len(letters) + found.behind
         found.event_s = (time.perf_counter() - began) / events if events else 0.0
         found.letters.sort(key=lambda letter: letter.place)

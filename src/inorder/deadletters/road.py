@@ -258,6 +258,11 @@ class BatchRoad(BaseRoad):
         if isinstance(self.effect, TxEffect):
             self.effect.manner = Manner.CAREFULLY
 
+    def close(self) -> None:
+        """See `BaseRoad`."""
+        self.effect.close()
+        super().close()
+
     @property
     def barred(self) -> dict[tuple[str, int], Exception]:
         """See `BaseRoad`."""

@@ -86,8 +86,7 @@ class Batches:
         self.discard()
         if self._helper is not None:
             self._helper.close()
-        if self.effect.finisher is not None:
-            self.effect.finisher.close()
+        self.effect.close()
 
     def abandon(self) -> None:
         """From another thread: whatever hangs is to end as soon as it can."""

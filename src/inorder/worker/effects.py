@@ -133,6 +133,11 @@ class BatchEffect:
         """Whether any of these events is barred."""
         return bool(self.barred) and any((event.key, event.version) in self.barred for event in events)
 
+    def close(self) -> None:
+        """Nothing more is applied: do without the loop of an async function."""
+        if self.finisher is not None:
+            self.finisher.close()
+
     def written(self) -> None:
         """What barred events came to is in the store: they may be tried again."""
         for at in self._refused:
