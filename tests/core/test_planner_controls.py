@@ -81,11 +81,17 @@ class TakesTheCopy(Planner):
     """Lets a redelivery take effect beside the event that waits already."""
 
     def admit(
-        self, entity: Entity, event: Event, changes: Changes, now: float, early: dict[int, Event] | None = None
+        self,
+        entity: Entity,
+        event: Event,
+        changes: Changes,
+        now: float,
+        early: dict[int, Event] | None = None,
+        noted: bool = False,
     ) -> bool:
         held, entity.held = entity.held, {}
         try:
-            return super().admit(entity, event, changes, now, early)
+            return super().admit(entity, event, changes, now, early, noted)
         finally:
             entity.held = held | entity.held
 

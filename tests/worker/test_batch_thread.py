@@ -18,8 +18,8 @@ from inorder.errors import HandlerTimeout, Unreachable
 from inorder.worker import runner as running
 from inorder.worker.pool import Left
 from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from tests.worker.played import HERE
-from tests.worker.threaded import FENCES, RETRY, Scene, Thread, job, no_room, played
+from tests.worker.played import HERE, THERE
+from tests.worker.threaded import FENCES, MERGE, RETRY, Scene, Thread, job, no_room, played
 
 
 @pytest.fixture
@@ -176,6 +176,26 @@ def test_another_thread_takes_over_from_one_that_hangs(
     assert (keys, sorted(due), fences) == (["a", "b"], ["a", "k"], FENCES), "the same once more, and first"
     assert scene.runner.settled() == given.units
     assert scene.batches.timers.all() == {"later": 5_000.0}
+
+
+def test_what_found_no_room_in_the_turn_of_one_that_hangs_comes_after_it_and_before_what_follows(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, batches = Watched(scene, monkeypatch), scene.batches
+    given = scene.submit("ab")
+    given.absorb(job("c", THERE))
+    scene.submit("d" * MERGE)
+
+    def meanwhile() -> None:
+        batches.aside.append(no_room(given))
+        batches.effect.now_at = given.events[0]
+        watched.watch()
+        watched.watch(10.1)
+
+    batches.meanwhile, batches.looks_ahead = meanwhile, 1
+    assert not scene.next(batches)
+    queued = [[event.key for event in one.events] for one in scene.runner._queue]
+    assert queued == [["c"], ["a", "b"], ["d"] * MERGE]
 
 
 def test_a_key_that_is_looked_at_again_at_once_keeps_a_runner_busy(

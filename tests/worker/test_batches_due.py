@@ -11,6 +11,7 @@ import pytest
 from inorder.core.event import fingerprint
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import Poison
+from inorder.worker import batch
 from tests.worker.batching import Scene, job
 from tests.worker.consumers import FOLD, TX
 from tests.worker.played import HERE, THERE
@@ -117,6 +118,56 @@ def test_what_waited_under_another_home_is_decided_where_the_missing_version_cam
     assert scene.store.fences[-1] == {HERE: 7}
 
 
+def test_what_is_left_of_a_key_that_was_set_going_is_for_whoever_set_it_going(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "HELD_AT_ONCE", 2)
+    scene = Scene()
+    scene.run(job("a2 a3 a4 a5", THERE))
+    scene.run(job("a1"), fences={HERE: 7})
+    assert scene.states() == {"a": [1, 2, 3]}
+    waiting = scene.waiting("a")
+    assert waiting is not None
+    assert (waiting.due_at, waiting.home) == (AT_ONCE, HERE)
+    scene.run(due=scene.batches.timers.take(0.0), fences={HERE: 7})
+    assert scene.states() == {"a": [1, 2, 3, 4, 5]}
+
+
+def test_a_gap_behind_what_was_set_going_is_watched_by_whoever_set_it_going() -> None:
+    scene = Scene(gap_s=50.0)
+    scene.run(job("a2 a4", THERE))
+    scene.run(job("a1"), fences={HERE: 7})
+    assert scene.states() == {"a": [1, 2]}
+    scene.clock.at += 60
+    scene.run(due=scene.batches.timers.take(scene.clock.at), fences={HERE: 7})
+    waiting = scene.waiting("a")
+    assert waiting is not None
+    assert (waiting.why, waiting.home) == (Wait.PARKED, HERE)
+
+
+def test_the_retry_of_what_was_set_going_is_for_whoever_set_it_going() -> None:
+    scene = Scene()
+    scene.run(job("a2", THERE))
+    scene.fails["a2"] = ValueError("no")
+    scene.run(job("a1"), fences={HERE: 7})
+    waiting = scene.waiting("a")
+    assert waiting is not None
+    assert (waiting.why, waiting.home) == (Wait.RETRY, HERE)
+    scene.fails.clear()
+    scene.clock.at += 200
+    scene.run(due=["a"], fences={HERE: 7})
+    assert scene.states() == {"a": [1, 2]}
+
+
+def test_what_comes_early_behind_what_was_set_going_is_counted_as_early() -> None:
+    scene = Scene()
+    scene.seen.watches = True
+    told: list[dict[int, int]] = []
+    scene.seen.committed = lambda changes, *of: told.append(changes.distances)  # type: ignore[method-assign]
+    scene.run(job("a2"))
+    scene.run(job("a1 a5"))
+    assert scene.states() == {"a": [1, 2]}
+    assert told == [{1: 1}, {2: 1}], "a3 and a4 are missing before it"
+
+
 def test_what_waited_waits_on_where_what_it_waited_for_fails() -> None:
     scene = Scene()
     scene.run(job("a2"))
@@ -133,11 +184,21 @@ def test_what_has_no_place_in_the_batch_follows_in_the_next_one() -> None:
     scene = Scene(poll_events=3)
     scene.run(job("a2 a3 b2 b3 c2"))
     scene.run(job("a1 b1 c1"))
-    assert scene.store.read_back == ["a"]
-    assert scene.states() == {"a": [1, 2, 3], "b": [1], "c": [1]}
-    assert scene.batches.timers.take(0.0) == ["b", "c"]
-    scene.run(due=["b", "c"])
+    assert scene.store.read_back == ["a", "c"], "b has two"
+    assert scene.states() == {"a": [1, 2, 3], "b": [1], "c": [1, 2]}
+    assert scene.batches.timers.take(0.0) == ["b"]
+    scene.run(due=["b"])
     assert scene.states() == {"a": [1, 2, 3], "b": [1, 2, 3], "c": [1, 2]}
+
+
+def test_what_is_due_takes_no_place_of_what_is_set_going() -> None:
+    scene = Scene(poll_events=1)
+    scene.fails["a1"] = ValueError("no")
+    scene.run(job("a1 b2"))
+    scene.fails.clear()
+    scene.clock.at += 200
+    scene.run(job("a1 b1"), due=["a"])
+    assert scene.states() == {"a": [1], "b": [1, 2]}
 
 
 @pytest.mark.parametrize("order", ["latest", "commutative"])
@@ -155,6 +216,29 @@ def test_a_key_that_is_parked_is_not_set_going() -> None:
     scene.run(job("a1 a2"))
     scene.run(job("a1"))
     assert (scene.store.read_back, scene.calls) == ([], ["a1"])
+
+
+def sharing(scene: Scene) -> Scene:
+    """Another worker, on the same store and clock."""
+    other = Scene()
+    other.store, other.clock = scene.store, scene.clock
+    other.batches._store, other.batches._clock = scene.store, scene.clock
+    return other
+
+
+def test_a_key_that_is_due_and_was_last_seen_under_another_home_is_read_anew() -> None:
+    scene = Scene()
+    other = sharing(scene)
+    other.run(job("a3", THERE))
+    scene.run(job("a5"), fences={HERE: 7})
+    other.fails["a1"] = ValueError("no")
+    other.run(job("a1"))
+    waiting = scene.waiting("a")
+    assert waiting is not None
+    assert (waiting.why, waiting.home) == (Wait.RETRY, HERE)
+    scene.clock.at += 400
+    scene.run(due=["a"], fences={HERE: 7})
+    assert scene.states() == {"a": [1]}
 
 
 # What waited, read again.

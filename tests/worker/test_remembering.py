@@ -26,9 +26,9 @@ from inorder.worker.timers import Timers
 from tests.worker.played import HERE, THERE
 
 
-def entity(key: str, state: bytes = b"", held: int = 0, due_at: float = NEVER) -> Entity:
+def entity(key: str, state: bytes = b"", held: int = 0, due_at: float = NEVER, home: Partition | None = None) -> Entity:
     found = Entity(key, stored_state=state, held=dict.fromkeys(range(held), 1))
-    found.waiting = Waiting(Wait.RETRY, 1, 0.0, due_at) if due_at < NEVER else None
+    found.waiting = Waiting(Wait.RETRY, 1, 0.0, due_at, home=home) if due_at < NEVER else None
     return found
 
 
@@ -83,9 +83,12 @@ def test_what_is_said_to_be_due_and_is_not_was_changed_by_others() -> None:
     cache = Cache(100_000)
     for one in (entity("due", due_at=5.0), entity("late", due_at=5.1), entity("flows")):
         cache.keep(one)
-    assert cache.changed(["due", "late", "flows", "unknown"], 5.0) == ["late", "flows"]
+    for key, home in (("ours", HERE), ("theirs", THERE)):
+        cache.keep(entity(key, due_at=5.0, home=home))
+    assert cache.changed(["due", "late", "flows", "unknown"], 5.0, {HERE}) == ["late", "flows"]
+    assert cache.changed(["ours", "theirs"], 5.0, {HERE}) == ["theirs"], "it was theirs"
     cache.grew(1_000_000)
-    assert cache.changed(["due", "late"], 5.0) == ["late"], "in the old half too"
+    assert cache.changed(["due", "late"], 5.0, {HERE}) == ["late"], "in the old half too"
 
 
 def piece(partition: Partition, offset: int, events: int) -> Slice:

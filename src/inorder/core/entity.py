@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Container
 from typing import Any
 
-from inorder.core.event import Event
+from inorder.core.event import Event, Partition
 from inorder.core.ranges import Ranges
 from inorder.core.waiting import Waiting
 
@@ -63,3 +64,7 @@ class Entity:
     def due(self, now: float) -> bool:
         """Whether something is to be done about what the entity waits for."""
         return self.waiting is not None and self.waiting.due_at <= now
+
+    def at_home(self, partitions: Container[Partition]) -> bool:
+        """Whether it is for the owner of these partitions to wake the entity when it is due."""
+        return self.waiting is None or self.waiting.home is None or self.waiting.home in partitions

@@ -34,7 +34,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 20.0
     """Longest time given to running handlers when a worker stops or loses a partition."""
     poll_events: int = 10_000
-    """Most events asked of the source at once, and so the largest transaction."""
+    """Most events asked of the source at once. A transaction has so many, and at most as many again that waited for
+    them."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

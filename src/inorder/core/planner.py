@@ -164,8 +164,9 @@ class Planner:
     def advance(self, entity: Entity, events: Sequence[Event], effect: Effect, changes: Changes, now: float) -> None:
         """Decide `events` of one entity: as they came, or under strict order sorted, so that none sets free another."""
         early: dict[int, Event] = {}
+        noted = self._strict and entity.waiting is None
         for event in events:
-            if self.admit(entity, event, changes, now, early):
+            if self.admit(entity, event, changes, now, early, noted):
                 self._attempt(entity, event, effect, changes, now)
         for event in early.values():
             self.hold(entity, event, changes, now)
@@ -178,10 +179,12 @@ class Planner:
         changes: Changes,
         now: float,
         early: dict[int, Event] | None = None,
+        noted: bool = False,
     ) -> bool:
         """Whether `event` may take effect now. Where not, what becomes of it is noted.
 
-        An early event goes to `early`, where that is given, in case what it waits for comes in the same batch.
+        An early event goes to `early`, where that is given, in case what it waits for comes in the same batch. `noted`:
+        how early it came was noted before the batch was sorted.
         """
         if event.receiver is None and event.version in entity.held:
             self._second_claim(entity.held[event.version], event, changes, now)
@@ -189,8 +192,7 @@ class Planner:
         decision = self.guard.decide(entity, event)
         waiting = entity.waiting
         strays = decision is not Decision.APPLY and event.receiver is None and (waiting is None or waiting.open)
-        # What is early in a batch was noted before the batch was sorted.
-        if strays and not (self._strict and waiting is None and early is not None and decision is Decision.HOLD):
+        if strays and not (noted and decision is Decision.HOLD):
             changes.strayed(event.version - entity.version - 1)
         if decision is Decision.APPLY:
             # The last version may wait as its own duplicate, delivered again while it was a letter. It goes first:
@@ -239,7 +241,10 @@ class Planner:
     def failed(self, entity: Entity, event: Event, error: BaseException, changes: Changes, now: float) -> None:
         """`event` could not take effect: it waits to be tried again, or becomes a dead letter."""
         waiting = entity.waiting
-        attempts, since = 1, now
+        attempts, since, home = 1, now, event.slice.partition
+        if event.receiver is not None and waiting is not None and waiting.home is not None:
+            # Whoever decides what waited looks after it, and need not own what it came from.
+            home = waiting.home
         if waiting is not None and waiting.attempts and waiting.version == event.version:
             attempts, since = waiting.attempts + 1, waiting.since
         kind = self.classify(error)
@@ -251,7 +256,7 @@ class Planner:
             self._room_to_wait(entity, event, changes)
         no_room = None if again_later else self._room_for_letter(event, changes)
         if no_room is not None:
-            why, due_at, home = f"{no_room}; after {detail}", now + NO_ROOM_S, event.slice.partition
+            why, due_at = f"{no_room}; after {detail}", now + NO_ROOM_S
             self._wait(entity, Waiting(Wait.RETRY, event.version, since, due_at, attempts, why, home=home), changes)
             return
         if again_later:
@@ -259,7 +264,7 @@ class Planner:
             due_at = now + self.retry.delay(attempts, event.key)
             self._wait(
                 entity,
-                Waiting(Wait.RETRY, event.version, since, due_at, attempts, detail, home=event.slice.partition),
+                Waiting(Wait.RETRY, event.version, since, due_at, attempts, detail, home=home),
                 changes,
             )
             if event.receiver is None:
@@ -270,7 +275,6 @@ class Planner:
         if event.receiver is not None:
             entity.held.pop(event.version, None)
         if self.parks:
-            home = event.slice.partition
             parked = Waiting(Wait.PARKED, event.version, now, attempts=attempts, reason=detail, home=home)
             self._wait(entity, parked, changes)
         elif entity.held and waiting is not None:
@@ -304,10 +308,14 @@ class Planner:
 
     def sets_going(self, entity: Entity, event: Event) -> bool:
         """Whether events wait in the store for just this one, and can be decided in the same batch."""
-        waiting = entity.waiting
-        if waiting is None or not (self._strict and waiting.open and entity.held):
+        if not self._strict or entity.waiting is None or not entity.waiting.open:
             return False
-        return event.version == entity.version + 1
+        return bool(entity.held) and event.version == entity.version + 1
+
+    def set_going(self, entity: Entity, event: Event) -> None:
+        """What waits is decided with `event`, which came to us: so it is for us to wake whatever is left of it."""
+        if entity.waiting is not None:
+            entity.waiting = msgspec.structs.replace(entity.waiting, home=event.slice.partition)
 
     def wake(self, entity: Entity, changes: Changes, now: float) -> bool:
         """The time an entity waited for has come. Returns whether its held events are to be decided again."""

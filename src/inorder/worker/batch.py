@@ -264,19 +264,19 @@ class Batches:
             self._forget(job, due)
         batch = Batch(job, due, Changes(self._tally, self._witness, self.observer.watches), now)
         batch.changes.preceding = None if before is None else before.changes
-        self.cache.drop(self.cache.changed(due if before is None else before.leaves_alone(due), now))
+        self.cache.drop(self.cache.changed(due if before is None else before.leaves_alone(due), now, fences))
         batch.entities, missing = self.cache.find(batch.keys)
         if before is not None and len(before.leaves_alone(missing)) < len(missing):
             raise TooEarly
         if missing:
             self._load(missing, batch.entities)
-        waking = [entity for entity in map(batch.entities.__getitem__, due) if at_home(entity, fences)]
+        waking = [entity for entity in map(batch.entities.__getitem__, due) if entity.at_home(fences)]
         if not self._queue:
             # Who said that these were due may have known less than the store does.
             batch.early = {one.key: one.waiting for one in waking if not one.due(now)}
         batch.fences = self._checked(job, waking, fences)
         awake = {entity.key for entity in waking if self._planner.wake(entity, batch.changes, now)}
-        awake |= self._set_going(batch)
+        self._set_going(batch, awake)
         if awake:
             held = self._store.held_together(sorted(awake), HELD_AT_ONCE)
             if before is not None:
@@ -285,20 +285,20 @@ class Batches:
         batch.deciding_s = time.monotonic() - began
         return batch
 
-    def _set_going(self, batch: Batch) -> set[str]:
-        """The keys whose missing version has come: what waits for it is decided with it. What finds no place in the
+    def _set_going(self, batch: Batch, awake: set[str]) -> None:
+        """Add the keys whose missing version has come: what waits for it is decided with it. What finds no place in the
         batch is due at once, and follows in the next one.
         """
-        going: set[str] = set()
         places = self._planner.limits.poll_events
         for event in batch.events:
             entity = batch.entities[event.key]
-            if self._planner.sets_going(entity, event) and event.key not in going:
-                places -= min(len(entity.held), HELD_AT_ONCE)
-                if places < 0:
-                    break
-                going.add(event.key)
-        return going
+            if entity.waiting is None or event.key in awake or not self._planner.sets_going(entity, event):
+                continue
+            held = min(len(entity.held), HELD_AT_ONCE)
+            if held <= places:
+                places -= held
+                self._planner.set_going(entity, event)
+                awake.add(event.key)
 
     def _decide(self, batch: Batch) -> None:
         began = time.monotonic()
@@ -337,8 +337,3 @@ class Batches:
             if home is not None:
                 checked[home] = fences[home]
         return checked
-
-
-def at_home(entity: Entity, fences: Mapping[Partition, int]) -> bool:
-    """Whether it is for us to wake an entity that is due: whoever owns its home does, under that fence."""
-    return entity.waiting is None or entity.waiting.home is None or entity.waiting.home in fences

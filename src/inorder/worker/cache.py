@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 from inorder.core.entity import Entity
+from inorder.core.event import Partition
 
 _FIXED_BYTES = 700
 """An entity's objects without its key and state, as sys.getsizeof adds them up."""
@@ -72,10 +73,10 @@ class Cache:
             self._young.pop(key, None)
             self._old.pop(key, None)
 
-    def changed(self, due: Iterable[str], now: float) -> list[str]:
-        """Keys that are said to be due, and are not as far as we know: somebody else has set them going."""
+    def changed(self, due: Iterable[str], now: float, fences: Container[Partition]) -> list[str]:
+        """Keys that are said to be due for us, and are not as far as we know: somebody else has set them going."""
         known = ((key, self._young.get(key) or self._old.get(key)) for key in due)
-        return [key for key, entity in known if entity is not None and not entity.due(now)]
+        return [key for key, one in known if one is not None and not (one.due(now) and one.at_home(fences))]
 
     def clear(self) -> None:
         """Forget everything."""

@@ -61,7 +61,7 @@ class Known:
 
     def changed(self, due: Iterable[str], now: float) -> list[str]:
         """See `Cache.changed`."""
-        return self._cache.changed(due, now)
+        return self._cache.changed(due, now, self.fences)
 
     def drop(self, keys: Iterable[str]) -> None:
         """These may have been changed by somebody else: to be read anew, but where they are in use."""

@@ -192,7 +192,10 @@ class BatchRunner:
             self._batches.timers = timers
             again = {event.key}.union(*(turn.due for turn in turns))
             timers.note({key: Waiting(Wait.GAP, 0, 0.0, due_at=AT_ONCE) for key in again})
-            self._queue.extendleft(turn.job for turn in reversed(turns))
+            jobs = [turn.job for turn in turns]
+            # Taken out of the turn at hand, and before what is ahead of it.
+            jobs[1:1] = [aside for _, aside in batches.aside]
+            self._queue.extendleft(reversed(jobs))
             self._current = self._ahead = None
             self._stale = False
             self._condition.notify_all()

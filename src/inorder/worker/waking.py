@@ -13,7 +13,7 @@ from inorder.core.lanes import Lanes
 from inorder.core.planner import Planner
 from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 from inorder.ports import Clock
-from inorder.worker.batch import HELD_AT_ONCE, at_home
+from inorder.worker.batch import HELD_AT_ONCE
 from inorder.worker.claims import Claims
 from inorder.worker.commits import Commits
 from inorder.worker.group import Groups
@@ -240,7 +240,7 @@ class Waking:
         """Returns whether what waits for the key is to be decided again: it drains from now on."""
         self._look_at(key)
         now = self._clock.now()
-        if not at_home(entity, self._known.fences):
+        if not entity.at_home(self._known.fences):
             return False
         waits = entity.waiting
         if waits is not None and waits.home is not None:
