@@ -86,7 +86,7 @@ PLANTED = (
         "SQLite: what was held is not deleted",
         "sqlite",
         "stores/sqlite/transaction.py",
-        ("        RELEASED.run_all(self._connection, self._stream, sorted(changes.released))\n", ""),
+        ("        RELEASED.run(self._connection, self._stream, sorted(changes.released))\n", ""),
     ),
     _one(
         "SQLite: what a failed event wrote is kept",
