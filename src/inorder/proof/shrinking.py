@@ -173,13 +173,14 @@ def _simpler(course: Course) -> Iterator[Course]:
 
 
 def _at_once(course: Course) -> Iterator[Course]:
-    """In place of many turns that only let time pass: time that passes, and one turn."""
+    """In place of many turns that only let time pass: time that passes and one turn, or one before and one after it."""
     begin = 0
     for act, run in groupby(course.acts):
         length = len(list(run))
         if act.do in {Do.WORK, Do.TURN, Do.STEP} and length >= MANY_TURNS:
-            rest = course.acts[begin + length :]
-            yield msgspec.structs.replace(course, acts=(*course.acts[:begin], Act(Do.PASS, length), act, *rest))
+            before, rest = course.acts[:begin], course.acts[begin + length :]
+            for instead in ((Act(Do.PASS, length), act), (act, Act(Do.PASS, length), act)):
+                yield msgspec.structs.replace(course, acts=(*before, *instead, *rest))
         begin += length
 
 
