@@ -292,7 +292,7 @@ class Batches:
         places = self._planner.limits.poll_events
         for event in batch.events:
             entity = batch.entities[event.key]
-            if entity.waiting is None or event.key in awake or not self._planner.sets_going(entity, event):
+            if not self._planner.sets_going(entity, event) or event.key in awake:
                 continue
             held = min(len(entity.held), HELD_AT_ONCE)
             if held <= places:

@@ -23,22 +23,17 @@ def read_back(codec: JsonCodec, rows: Sequence[HeldRow], barred: dict[tuple[str,
     for partition, of_it in places.items():
         piece = Slice.of(partition, [rows[place].record for place in of_it])
         events, malformed = codec.read(piece)
-        for one in malformed:
-            place = of_it[one.index]
-            found[place] = _received(rows[place], piece, one.index, None)
-            barred[rows[place].key, rows[place].version] = Poison(one.reason)
-        for event in events:
-            place = of_it[event.index]
-            why = _differs(event, rows[place])
-            found[place] = _received(rows[place], piece, event.index, None if why else event.payload)
+        read = {event.index: event for event in events}
+        reasons = {one.index: one.reason for one in malformed}
+        for index, place in enumerate(of_it):
+            row, event = rows[place], read.get(index)
+            why = reasons[index] if event is None else _differs(event, row)
             if why is not None:
-                barred[rows[place].key, rows[place].version] = Poison(why)
+                barred[row.key, row.version] = Poison(why)
+            payload = None if event is None or why is not None else event.payload
+            receiver = (row.receiver, row.outcome.value)
+            found[place] = Event(row.key, row.version, row.event_id, row.fingerprint, payload, piece, index, receiver)
     return [found[place] for place in range(len(rows))]
-
-
-def _received(row: HeldRow, piece: Slice, index: int, payload: object) -> Event:
-    receiver = (row.receiver, row.outcome.value)
-    return Event(row.key, row.version, row.event_id, row.fingerprint, payload, piece, index, receiver)
 
 
 def _differs(event: Event, row: HeldRow) -> str | None:
