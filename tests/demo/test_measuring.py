@@ -8,7 +8,7 @@ from pathlib import Path
 from inorder.lab.accounts import Entry
 from inorder.lab.caught import Mechanism, caught
 from inorder.lab.disorder import Class
-from inorder.lab.flight import peak
+from inorder.lab.flight import moment, peak
 from inorder.lab.history import History
 from inorder.lab.runlog import Decided, Decision, Line, Received, Refused, RunLog, path_of
 from inorder.lab.stream import Delivery
@@ -115,3 +115,11 @@ def test_the_peak_counts_entities_at_one_moment(tmp_path: Path) -> None:
 def test_one_entity_twice_and_one_that_lands_as_another_starts_count_once(tmp_path: Path) -> None:
     found = flights(tmp_path, ("a", 1, 5), ("a", 2, 4), ("b", 5, 6))
     assert peak(found.settled) == 1
+
+
+def test_what_lands_together_is_in_the_air_together_or_not_at_all(tmp_path: Path) -> None:
+    """One transaction ends many flights at one time: no moment is between them."""
+    found = flights(tmp_path, ("a", 1, 9), ("b", 7, 9), ("c", 7, 9), ("d", 10, 20))
+    chosen = moment(found.settled, 2)
+    assert chosen is not None
+    assert (chosen.at, chosen.entities) == (7, 3)

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 import inorder
@@ -91,18 +91,6 @@ def test_compaction_is_right_for_snapshots(topic: Topic, examine: Examine, tmp_p
     assert examine(url, "--store", store)["findings"] == []
 
 
-def delete_records(kafka: KafkaCluster, before: TopicPartition) -> None:
-    """What comes before this offset is gone. A client may take a moment to learn of a new topic's leader."""
-    for patience in range(200, -1, -1):
-        try:
-            kafka.admin.delete_records([before])[before].result(20)
-            return
-        except KafkaException:
-            if not patience:
-                raise
-            time.sleep(0.1)
-
-
 def test_events_that_expired_unread(kafka_three: KafkaCluster, topic: Topic, examine: Examine) -> None:
     url = topic(partitions=1)
     name = kafka_url.parse(url).topic
@@ -110,7 +98,7 @@ def test_events_that_expired_unread(kafka_three: KafkaCluster, topic: Topic, exa
     reader.commit(offsets=[TopicPartition(name, 0, 5)], asynchronous=False)
     reader.close()
     assert examine(f"{url}?group={name}")["findings"] == []
-    delete_records(kafka_three, TopicPartition(name, 0, 12))
+    kafka_three.delete_records(name, 0, before=12)
     found = examine(f"{url}?group={name}")
     assert found["found"] == ["expired-unread"]
     assert "7 of partition 0" in found["findings"][0]["what"]

@@ -79,12 +79,6 @@ def end(harness: KafkaHarness, partition: int = 0) -> int:
     return found[0]
 
 
-def delete_before(harness: KafkaHarness, offset: int, partition: int = 0) -> None:
-    """As retention does it: the first records of a partition are gone."""
-    where = TopicPartition(harness.topic, partition, offset)
-    harness.kafka.admin.delete_records([where])[where].result(LIMIT_S)
-
-
 def transaction(harness: KafkaHarness, values: list[bytes], *, fate: str, partition: int = 0) -> None:
     """Produce in a transaction that is committed, aborted, or left open."""
     settings = {"bootstrap.servers": harness.kafka.bootstrap, "transactional.id": f"{harness.topic}-{fate}"}

@@ -117,7 +117,7 @@ def test_compaction_leaves_gaps(harness: KafkaHarness, kafka: KafkaCluster) -> N
 @once
 def test_retention_took_the_first_records(harness: KafkaHarness) -> None:
     harness.produce(0, numbered(10))
-    broker.delete_before(harness, 6)
+    harness.kafka.delete_records(harness.topic, 0, before=6)
     consumer = owning(harness)
     until("the rest came", lambda: len(consumer.received) == 4, consumer)
     assert consumer.values() == numbered(10)[6:]
@@ -129,7 +129,7 @@ def test_retention_took_the_first_records(harness: KafkaHarness) -> None:
 def test_retention_overtook_the_group(harness: KafkaHarness) -> None:
     harness.produce(0, numbered(10))
     broker.commit(harness, 3)
-    broker.delete_before(harness, 6)
+    harness.kafka.delete_records(harness.topic, 0, before=6)
     consumer = owning(harness)
     until("the rest came", lambda: len(consumer.received) == 4, consumer)
     consumer.commit_all()
@@ -140,7 +140,7 @@ def test_retention_overtook_the_group(harness: KafkaHarness) -> None:
 def test_retention_took_everything(harness: KafkaHarness) -> None:
     harness.produce(0, numbered(10))
     broker.commit(harness, 3)
-    broker.delete_before(harness, 10)
+    harness.kafka.delete_records(harness.topic, 0, before=10)
     consumer = owning(harness)
     at_end(consumer)
     harness.produce(0, [b"new"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from tests.services import processes
@@ -83,8 +83,26 @@ class KafkaCluster:
         self.admin.create_partitions([NewPartitions(topic, partitions)])[topic].result(TOPIC_TIMEOUT_S)
         self._await_leaders(topic, partitions)
 
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """As retention does it: what comes before this offset is gone."""
+        where = TopicPartition(topic, partition, before)
+
+        def deleted() -> bool:
+            # A client looks for the leader in what it remembers, and may go on remembering that there was none.
+            client = self._new_admin()
+            try:
+                client.delete_records([where])[where].result(TOPIC_TIMEOUT_S)
+            except KafkaException:
+                return False
+            return True
+
+        processes.wait_until(deleted, f"the first {before} records of {topic} are deleted", timeout_s=TOPIC_TIMEOUT_S)
+
     @cached_property
     def admin(self) -> AdminClient:
+        return self._new_admin()
+
+    def _new_admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap, "reconnect.backoff.max.ms": 200, "log_level": 0})
 
     # brokers

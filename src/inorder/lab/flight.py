@@ -31,30 +31,36 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class _Sky:
-    """Goes through the beginnings and ends of all flights."""
+    """Goes through the moments at which flights begin and end."""
 
     def __init__(self, receipts: Sequence[Receipt]) -> None:
-        changes = [(one.received_at, True, index) for index, one in enumerate(receipts)]
-        changes += [(one.settled_at or 0.0, False, index) for index, one in enumerate(receipts)]
-        # Ends come first: who lands as another starts was not in the air with it.
-        self._changes = sorted(changes)
+        changes: dict[float, tuple[list[int], list[int]]] = {}
+        for index, one in enumerate(receipts):
+            if one.received_at < (one.settled_at or 0.0):
+                changes.setdefault(one.received_at, ([], []))[0].append(index)
+                changes.setdefault(one.settled_at or 0.0, ([], []))[1].append(index)
+        self._changes = sorted(changes.items())
         self._receipts = receipts
         self.entities: Counter[str] = Counter()
         self.workers: Counter[str] = Counter()
         self.flying: dict[int, Receipt] = {}
 
     def __iter__(self) -> Iterator[float]:
-        for at, begins, index in self._changes:
-            one = self._receipts[index]
-            for counter, key in (self.entities, one.entry.account), (self.workers, one.worker):
-                counter[key] += 1 if begins else -1
-                if not counter[key]:
-                    del counter[key]
-            if begins:
-                self.flying[index] = one
-            else:
-                del self.flying[index]
+        for at, (begin, end) in self._changes:
+            # Who lands as another starts was not in the air with it, and what lands together is never seen half landed.
+            for index in end:
+                one = self.flying.pop(index)
+                self._count(one, -1)
+            for index in begin:
+                one = self.flying[index] = self._receipts[index]
+                self._count(one, 1)
             yield at
+
+    def _count(self, one: Receipt, more: int) -> None:
+        for counter, key in (self.entities, one.entry.account), (self.workers, one.worker):
+            counter[key] += more
+            if not counter[key]:
+                del counter[key]
 
 
 def peak(receipts: Sequence[Receipt]) -> int:
