@@ -90,7 +90,7 @@ def run(task: Task, store: Callable[[Any, Clock], TimedStore] = TimedStore) -> R
     memory: list[tuple[float, int, int]] = []
     if task.watch_memory:
         threading.Thread(target=partial(watch_memory, clock, memory), daemon=True).start()
-    dedicate()
+    dedicate(consumer.in_threads)
     parts.loop.run(task.idle_s)
     counts = parts.control.counts([parts.tally])
     parts.control.close()

@@ -84,6 +84,11 @@ class Declaration(msgspec.Struct, frozen=True, kw_only=True):
     batch: int = 1
     wants_context: bool = False
 
+    @property
+    def in_threads(self) -> bool:
+        """Whether threads call it, many at once."""
+        return self.kind is Kind.CALL and not self.is_async
+
 
 def fold(
     *,

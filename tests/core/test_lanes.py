@@ -46,6 +46,13 @@ class KeepBack:
 
 
 @dataclass(frozen=True)
+class TakeBack:
+    """A running lane is as if it had not been started."""
+
+    which: int
+
+
+@dataclass(frozen=True)
 class Drop:
     partition: int
 
@@ -57,6 +64,7 @@ steps = st.lists(
         st.builds(Start, st.integers(1, 3)),
         st.builds(Over, st.integers(0, 2), st.integers(0, 3)),
         st.builds(KeepBack, st.integers(0, 2)),
+        st.builds(TakeBack, st.integers(0, 2)),
         st.builds(Drop, st.integers(0, 1)),
     ),
     max_size=60,
@@ -82,12 +90,14 @@ class Watched:
         elif isinstance(step, Drop):
             self.drop(step.partition)
         elif self.running:
-            assert isinstance(step, Over | KeepBack)
+            assert isinstance(step, Over | KeepBack | TakeBack)
             key = sorted(self.running)[step.which % len(self.running)]
             if isinstance(step, Over):
                 self.over(key, step.done)
-            else:
+            elif isinstance(step, KeepBack):
                 self.keep_back(key)
+            else:
+                self.take_back(key)
         self.check()
 
     def start(self, most: int) -> bool:
@@ -117,6 +127,11 @@ class Watched:
         self.running[key] = [first]
         self.queues[key].extendleft(reversed(rest))
         self.lanes.keep_back(key, rest)
+
+    def take_back(self, key: str) -> None:
+        events = self.running.pop(key)
+        self.queues[key].extendleft(reversed(events))
+        self.lanes.take_back(key, events)
 
     def drop(self, partition: int) -> None:
         piece = PIECES[partition]
@@ -207,6 +222,37 @@ def test_a_lane_that_has_just_its_share_waits_for_its_turn() -> None:
     assert lanes.start() == [first]
     lanes.finish("a")
     assert lanes.start() == [other]
+
+
+def test_lanes_that_are_taken_back_start_in_the_order_in_which_they_would_have() -> None:
+    lanes = Lanes(2)
+    for number, key in enumerate("abcaabc"):
+        lanes.add(event(key, number))
+    started = [lanes.start(2) for _ in "ab"]
+    for events in reversed(started):
+        lanes.take_back(events[0].key, events)
+    assert (lanes.queued, lanes.running) == (7, 0)
+    assert [lanes.start(2) for _ in "ab"] == started
+    assert [lanes.start()[0].key, lanes.start()] == ["c", []]
+
+
+def test_of_a_lane_that_is_taken_back_nothing_may_be_left() -> None:
+    lanes = Lanes()
+    for number, key in enumerate("ab"):
+        lanes.add(event(key, number))
+    lanes.start()
+    lanes.take_back("a", [])
+    assert (lanes.start()[0].key, lanes.start()) == ("b", [])
+
+
+def test_a_lane_is_long_by_what_is_queued() -> None:
+    lanes = Lanes(2)
+    assert not lanes.long("a")
+    for number, key in enumerate("aab"):
+        lanes.add(event(key, number))
+    assert (lanes.long("a"), lanes.long("b")) == (True, False)
+    lanes.start()
+    assert not lanes.long("a"), "as much as the others"
 
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=60))

@@ -1,9 +1,8 @@
-"""Calls of a handler, with what is to be called in a queue, and threads that do nothing by themselves."""
+"""Calls of a handler, with what is to be called in a queue."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,35 +12,14 @@ import inorder
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record, Slice
 from inorder.declaration import declaration_of
-from inorder.worker import calls as calling
-from inorder.worker.calls import Calls, Run
+from inorder.worker import threads
+from inorder.worker.calls import Calls
+from inorder.worker.running import Run
 from tests.worker.consumers import Entry
 from tests.worker.played import HERE
+from tests.worker.pools import Pool
 
 NAMED: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name": "stream"}
-
-
-class Pool:
-    """Threads that do nothing by themselves."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.tasks: list[Callable[[], None]] = []
-        self.left: list[threading.Thread] = []
-        self.closed = False
-
-    def submit(self, task: Callable[[], None]) -> None:
-        self.tasks.append(task)
-
-    def leave(self, thread: threading.Thread) -> None:
-        self.left.append(thread)
-
-    def close(self) -> None:
-        self.closed = True
-
-    def work(self) -> None:
-        """One of the threads does what comes next."""
-        self.tasks.pop(0)()
 
 
 def run(key: str, *versions: int, partition: Partition = HERE, held: bool = False, since: float = 1_000.0) -> Run:
@@ -60,12 +38,21 @@ class Caller:
     def __init__(self, function: Callable[..., Any], most: int = 2, pool: Pool | None = None) -> None:
         self.queue: list[Run] = []
         self.over: list[Run] = []
+        self.taken_back: list[Run] = []
         self.failed: list[BaseException] = []
         self.breaks: Exception | None = None
         loop = asyncio.get_running_loop()
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(calling, "Pool", lambda most: pool)
-            self.calls = Calls(declaration_of(function), most, loop, self._begin, self._over, self.failed.append)
+            patched.setattr(threads, "Pool", lambda most: pool)
+            self.calls = Calls(
+                declaration_of(function),
+                most,
+                loop,
+                self._begin,
+                self._over,
+                self.taken_back.append,
+                self.failed.append,
+            )
         if pool is not None:
             pool.most = most
 

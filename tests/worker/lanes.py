@@ -29,12 +29,14 @@ from inorder.declaration import Declaration, declaration_of
 from inorder.observe.nobody import NOBODY, Nobody
 from inorder.ports import Clock
 from inorder.proof.memory import MemoryStore
+from inorder.worker import threads
 from inorder.worker.assemble import planner_for
 from inorder.worker.job import Job
 from inorder.worker.keeper import Keeper
 from inorder.worker.lane_work import LaneWork
 from tests.worker.consumers import Entry
 from tests.worker.played import HERE, THERE
+from tests.worker.pools import Pool
 
 BEGAN = 1_000.0
 MOST_TURNS = 50_000
@@ -148,11 +150,8 @@ class Seen(Nobody):
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
 
-    def started(self, piece: Slice) -> None:
-        self.told.append(("started", piece.partition.number))
-
-    def called(self, seconds: float, failed: bool) -> None:
-        self.told.append(("called", round(seconds, 3), failed))
+    def called(self, piece: Slice, since: float, failed: bool) -> None:
+        self.told.append(("called", piece.partition.number, since, failed))
 
     def paused(self, cause: str, why: str | None, who: int = 0) -> None:
         self.told.append((cause, why))
@@ -162,7 +161,8 @@ class Scene:
     """The lanes of a worker that has two partitions, or a queue, and the handler that they call.
 
     Events are written as `a1`: the first version of key a. The handler of those in `stops` ends when it is told to,
-    that of those in `fails` raises the next of these errors; all others return at once.
+    that of those in `fails` raises the next of these errors; all others return at once. With `pool`, the handler is a
+    sync one that these threads call.
     """
 
     def __init__(
@@ -173,9 +173,11 @@ class Scene:
         queue: bool = False,
         observer: Nobody = NOBODY,
         store: MemoryStore | None = None,
+        pool: Pool | None = None,
         **options: Any,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.pool = pool
         self.called: list[str] = []
         self.contexts: list[inorder.Context] = []
         self.cut: list[str] = []
@@ -203,7 +205,10 @@ class Scene:
         self.work = LaneWork(
             self.declared, self.lanes, self.planner, self.codec, self.desk, tally, clock, None, queue, observer
         )
-        self.work.begin(self.loop)
+        with pytest.MonkeyPatch.context() as patched:
+            if pool is not None:
+                patched.setattr(threads, "Pool", lambda most: pool)
+            self.work.begin(self.loop)
         self.work.on_settled = lambda units: self.settled.extend(
             (one.partition.number, one.next_offset) for one in units
         )
@@ -241,6 +246,17 @@ class Scene:
                 await call(entries, context)
 
             return declaration_of(several)
+
+        if self.pool is not None:
+
+            @inorder.handler(**named)
+            def in_thread(entry: Entry) -> None:
+                name = f"{entry.key}{entry.version}"
+                self.called.append(name)
+                if self.fails.get(name):
+                    raise self.fails[name].pop(0)
+
+            return declaration_of(in_thread)
 
         @inorder.handler(**named)
         async def one(entry: Entry, context: inorder.Context) -> None:

@@ -12,10 +12,11 @@ import inorder
 from inorder.errors import HandlerExit
 from inorder.worker.calls import QUICK_CALLS
 from inorder.worker.pool import Left
-from tests.worker.callers import NAMED, Caller, Doors, Pool, run, sync, turns
+from tests.worker.callers import NAMED, Caller, Doors, run, sync, turns
 from tests.worker.consumers import Entry
 from tests.worker.lanes import played
 from tests.worker.played import HERE, THERE
+from tests.worker.pools import Pool
 
 # Slots.
 

@@ -14,9 +14,11 @@ import pytest
 
 import inorder
 from inorder.worker.pool import Left
-from tests.worker.callers import NAMED, Caller, Pool, run, sync, turns
+from inorder.worker.threads import LOOK_S, OLD_S
+from tests.worker.callers import NAMED, Caller, run, sync, turns
 from tests.worker.consumers import Entry
 from tests.worker.lanes import played
+from tests.worker.pools import Pool
 
 # Threads.
 
@@ -94,9 +96,9 @@ async def test_a_call_in_a_thread_counts_from_when_the_thread_began_with_it() ->
     it = Caller(sync(lambda entry: None), pool=pool)
     one = run("a", 1)
     it.start(one)
-    await asyncio.sleep(9.0)
+    await asyncio.sleep(0.25)
     pool.work()
-    assert (one.since, one.thread) == (1_009.0, threading.current_thread())
+    assert (one.since, one.thread) == (1_000.25, threading.current_thread())
 
 
 @played
@@ -162,6 +164,68 @@ async def test_an_error_of_inorders_own_after_a_thread_is_told() -> None:
     it = Caller(sync(lambda entry: None), pool=pool)
     it.breaks = RuntimeError("broken")
     it.start(run("a", 1))
+    pool.work()
+    await turns(2)
+    assert it.failed == [it.breaks]
+
+
+@played
+async def test_a_call_that_waits_for_a_thread_is_not_late() -> None:
+    it = Caller(sync(lambda entry: None), pool=Pool(0))
+    one = run("a", 1)
+    it.start(one)
+    for _ in range(4):
+        await asyncio.sleep(4.0)
+        assert it.calls.late(10.0) == []
+    assert it.calls.runs == {one}
+
+
+@played
+async def test_some_calls_may_wait_for_a_thread_and_are_taken_back_in_their_order() -> None:
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: None), most=1, pool=pool)
+    assert it.calls._threads is not None
+    it.calls._threads.ahead = 2
+    runs = [run(key, 1) for key in "abcd"]
+    it.start(*runs)
+    assert it.calls.runs == set(runs[:3])
+    pool.work()
+    it.calls.take_back()
+    assert (it.taken_back, it.calls.runs) == ([runs[2], runs[1]], {runs[0]})
+    await asyncio.sleep(2 * LOOK_S)
+    assert (it.over, it.calls.runs) == (runs[:1], set(runs[3:])), "and what is next takes the place"
+
+
+@played
+async def test_a_call_that_was_decided_too_long_ago_is_taken_back_by_its_thread() -> None:
+    pool = Pool(0)
+    entered: list[str] = []
+    it = Caller(sync(lambda entry: entered.append(entry.key)), pool=pool)
+    runs = [run("a", 1), run("b", 1, since=1_000.0 - OLD_S - 0.1)]
+    it.start(*runs)
+    pool.work_all()
+    await turns(2)
+    assert (entered, it.over, it.taken_back, it.calls.runs) == (["a"], runs[:1], runs[1:], set())
+
+
+@played
+async def test_calls_that_are_closed_take_nothing_back() -> None:
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: None), pool=pool)
+    it.start(run("a", 1, since=0.0))
+    pool.work()
+    it.calls.close()
+    await turns(2)
+    assert (it.over, it.taken_back) == ([], [])
+
+
+@played
+async def test_what_cannot_be_taken_back_is_inorders_own_error() -> None:
+    pool = Pool(0)
+    it = Caller(sync(lambda entry: None), pool=pool)
+    it.calls._taken_back = it._over
+    it.breaks = RuntimeError("broken")
+    it.start(run("a", 1, since=0.0))
     pool.work()
     await turns(2)
     assert it.failed == [it.breaks]

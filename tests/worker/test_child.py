@@ -168,7 +168,7 @@ class Scene:
         monkeypatch.setattr(running, "Worker", self._make)
         monkeypatch.setattr(child, "_watch_parent", lambda *given: self.log.append(("watch", *given)))
         monkeypatch.setattr(child, "threading", SimpleNamespace(Thread=self._thread, Event=threading.Event))
-        monkeypatch.setattr(child, "dedicate", lambda: self.log.append("dedicated"))
+        monkeypatch.setattr(child, "dedicate", lambda in_threads: self.log.append(("dedicated", in_threads)))
 
     def _thread(self, daemon: bool, **given: Any) -> threading.Thread:
         self.daemons.append(daemon)
@@ -204,7 +204,7 @@ def test_a_child_says_where_it_counts_that_it_polls_and_that_it_ends(scene: Scen
     assert scene.log[:2] == [("log", "debug", "3"), ("load", "bank:balance")]
     assert ("watch", scene.stop, 7.0) in scene.log, "with the limit that its handlers have"
     assert ("observed", SETTINGS, False, False) in scene.log
-    assert scene.log[-4:] == [("made", SETTINGS, NOBODY), "dedicated", "run", "observed no more"]
+    assert scene.log[-4:] == [("made", SETTINGS, NOBODY), ("dedicated", False), "run", "observed no more"]
 
 
 def test_a_child_that_is_told_to_stop_says_so(scene: Scene) -> None:
@@ -369,14 +369,17 @@ def test_a_process_whose_supervisor_dies_finishes_what_runs_and_is_ended_when_th
     assert log == [("read", 0, False)] * 3 + [("wait", 7.0 + SPARE_S, True), ("exit", 1)]
 
 
-def test_a_process_that_is_a_worker_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("in_threads", "switch_s"), [(False, child.SWITCH_S), (True, child.THREADS_SWITCH_S)])
+def test_a_process_that_is_a_worker_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, in_threads: bool, switch_s: float
+) -> None:
     log: list[Any] = []
     played = SimpleNamespace(
         freeze=lambda: log.append("frozen"), set_threshold=lambda *given: log.append(("seldom", given))
     )
     monkeypatch.setattr(child, "gc", played)
     monkeypatch.setattr(child, "sys", SimpleNamespace(setswitchinterval=log.append))
-    child.dedicate()
-    assert log == [child.SWITCH_S, "frozen", ("seldom", child.SELDOM)]
-    assert sys.getswitchinterval() > child.SWITCH_S
+    child.dedicate(in_threads)
+    assert log == [switch_s, "frozen", ("seldom", child.SELDOM)]
+    assert sys.getswitchinterval() > switch_s
     assert child.SELDOM[0] > gc.get_threshold()[0]

@@ -42,6 +42,11 @@ class Lanes:
         """Whether an event of this lane runs."""
         return key in self._busy
 
+    def long(self, key: str) -> bool:
+        """Whether a lane has more queued than its share."""
+        queue = self._queues.get(key)
+        return queue is not None and len(queue) * self.at_once > self.queued
+
     def add(self, event: Event) -> None:
         """Queue an event behind the others of its key."""
         key = event.key
@@ -76,15 +81,20 @@ class Lanes:
     def finish(self, key: str) -> None:
         """The running event of a lane is over: the lane may start again."""
         self._busy.discard(key)
-        queue = self._queues.get(key)
-        if queue is not None:
-            long = len(queue) * self.at_once > self.queued
-            (self._long if long else self._ready).append(key)
+        if key in self._queues:
+            (self._long if self.long(key) else self._ready).append(key)
 
     def put_back(self, key: str, events: Sequence[Event]) -> None:
         """Events that were started are to be started again, before all others of their lane, which is idle now."""
         self.keep_back(key, events)
         self.finish(key)
+
+    def take_back(self, key: str, events: Sequence[Event]) -> None:
+        """Like `put_back`, as if they had not been started: the lane is the next to start."""
+        self.keep_back(key, events)
+        self._busy.discard(key)
+        if key in self._queues:
+            self._ready.appendleft(key)
 
     def keep_back(self, key: str, events: Sequence[Event]) -> None:
         """Like `put_back`, of a lane that stays busy: the first of what was started runs, these do not yet."""

@@ -8,64 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
 from types import coroutine
 from typing import Any
 
 from inorder.context import Context
-from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition
 from inorder.declaration import Declaration
 from inorder.errors import HandlerTimeout
 from inorder.worker.blame import failure
-from inorder.worker.pool import Left, Pool
+from inorder.worker.pool import Left
+from inorder.worker.running import Run
+from inorder.worker.threads import Threads
 
 QUICK_CALLS = 16
 """So many calls of one slot may end without having waited for anything, before all others have a turn."""
 
 
-class Run:
-    """One call of the handler: consecutive events of one key.
-
-    `partition` is the one whose owner makes it, under `fence`: where the events came from, or for one that waited the
-    home of its key.
-    """
-
-    __slots__ = ("attempt", "entity", "epoch", "error", "events", "fence", "partition", "since", "task", "thread")
-
-    def __init__(
-        self,
-        entity: Entity,
-        events: list[Event],
-        epoch: int,
-        attempt: int,
-        partition: Partition,
-        fence: int,
-        since: float,
-    ) -> None:
-        self.entity = entity
-        self.events = events
-        self.epoch = epoch
-        self.attempt = attempt
-        self.partition = partition
-        self.fence = fence
-        self.since = since
-        self.task: asyncio.Task[None] | None = None
-        self.thread: threading.Thread | None = None
-        self.error: BaseException | None = None
-
-
 class Calls:
-    """The calls that are running, `most` of them at once.
+    """The calls that are running, `most` of them at once; of a sync handler, some more may wait for a thread.
 
-    `begin` says what to call next, None if nothing; `over` is told of a call that has ended; `failed`, of an error in
-    either. All are called on the loop.
+    `begin` says what to call next, None if nothing; `over` is told of a call that has ended, and `taken_back` of one
+    that was not made after all; `failed`, of an error in any of these. All are called on the loop.
     """
 
     def __init__(
@@ -75,6 +41,7 @@ class Calls:
         loop: asyncio.AbstractEventLoop,
         begin: Callable[[], Run | None],
         over: Callable[[Run], None],
+        taken_back: Callable[[Run], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._declared = declared
@@ -85,14 +52,12 @@ class Calls:
         self._loop = loop
         self._begin = begin
         self._over = over
+        self._taken_back = taken_back
         self._failed = failed
         self.runs: set[Run] = set()
-        """Those that are running."""
+        """Those that are running, or wait for a thread."""
         self._slots: set[asyncio.Task[None]] = set()
-        self._pool = None if declared.is_async else Pool(most)
-        self._ended: deque[Run] = deque()
-        """Calls that have ended, and of which `over` does not know yet."""
-        self._told = False
+        self._threads = None if declared.is_async else Threads(most, loop, self._in_thread, self._through)
         self._looked_at = time.monotonic()
         self.barred: dict[tuple[str, int], Exception] = {}
         """Events that fail with this error, without being tried: held ones that can no longer be decoded."""
@@ -118,8 +83,8 @@ class Calls:
     def fill(self) -> None:
         """Begin as much as there is, and as may run at once."""
         while (run := self._next()) is not None:
-            if self._pool is not None:
-                self._pool.submit(partial(self._in_thread, run))
+            if self._threads is not None:
+                self._threads.begin(run)
                 continue
             run.task = slot = self._loop.create_task(self._slot(run))
             self._slots.add(slot)
@@ -133,7 +98,7 @@ class Calls:
             # The process was stopped, or a handler kept the loop from the others: they are not to blame.
             for run in self.runs:
                 run.since += away_s
-        late = [run for run in self.runs if run.since < now - limit_s and run not in self._ended]
+        late = [run for run in self.runs if run.since < now - limit_s and self._is_made(run)]
         for run in late:
             self.runs.discard(run)
             self._leave(run)
@@ -149,25 +114,33 @@ class Calls:
         left, self.runs = self.runs, set()
         for run in left:
             self._leave(run)
-        if self._pool is not None:
-            self._pool.close()
+        if self._threads is not None:
+            self._threads.close()
+
+    def take_back(self) -> None:
+        """Calls that still wait for a thread are to be decided on again. Whoever says so calls `fill` in the end."""
+        if self._threads is not None:
+            self._not_made(self._threads.take_back())
+
+    def _is_made(self, run: Run) -> bool:
+        return self._threads is None or (run.thread is not None and run not in self._threads.ended)
 
     def _leave(self, run: Run) -> None:
         """Do without a call: its slot or its thread is to end."""
         if run.task is not None:
             run.task.cancel()
-        elif run.thread is not None and self._pool is not None:
-            self._pool.leave(run.thread)
+        elif self._threads is not None:
+            self._threads.leave(run)
 
     def _next(self) -> Run | None:
-        while len(self.runs) < self._most and (run := self._begin()) is not None:
+        most = self._most if self._threads is None else self._most + self._threads.ahead
+        while len(self.runs) < most and (run := self._begin()) is not None:
             self.runs.add(run)
             if not self.barred or not self.bars(run.events[0]):
                 return run
             first = run.events[0]
             run.error = self.barred.pop((first.key, first.version))
-            self._ended.append(run)
-            self._tell_soon(self._loop.call_soon)
+            self._loop.call_soon(self._through, [run])
         return None
 
     # Coroutines.
@@ -224,10 +197,6 @@ class Calls:
     # Threads.
 
     def _in_thread(self, run: Run) -> None:
-        run.thread = threading.current_thread()
-        run.since = time.monotonic()
-        if run not in self.runs:
-            return
         argument, extra = self._arguments(run)
         try:
             result = self._function(argument, **extra)
@@ -237,28 +206,25 @@ class Calls:
             raise
         except BaseException as error:
             run.error = failure(error)
-        self._ended.append(run)
-        # If the loop is closed, the worker has ended before its handler did.
-        with suppress(RuntimeError):
-            self._tell_soon(self._loop.call_soon_threadsafe)
 
-    def _tell_soon(self, call_soon: Callable[[Callable[[], None]], Any]) -> None:
-        """One call for all that have ended by the time it is made."""
-        if not self._told:
-            self._told = True
-            call_soon(self._tell)
-
-    def _tell(self) -> None:
-        self._told = False
+    def _through(self, runs: list[Run]) -> None:
+        """These have ended, or were not made: those that have no thread, and no error."""
         try:
-            while self._ended:
-                run = self._ended.popleft()
+            self._not_made([run for run in runs if run.thread is None and run.error is None])
+            for run in runs:
                 if run in self.runs:
                     self.runs.discard(run)
                     self._over(run)
             self.fill()
         except Exception as error:
             self._failed(error)
+
+    def _not_made(self, runs: list[Run]) -> None:
+        # The first of them is to be the first again.
+        for run in reversed(runs):
+            if run in self.runs:
+                self.runs.discard(run)
+                self._taken_back(run)
 
     # What a handler is given.
 

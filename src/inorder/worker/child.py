@@ -34,6 +34,8 @@ SPARE_S = 5.0
 SWITCH_S = 0.0005
 """How long a thread of a worker may keep the others from running Python. With Python's own 5 ms, every statement that
 the store's thread runs may cost it as much, while the poll loop decodes what comes next."""
+THREADS_SWITCH_S = 0.002
+"""The same where many threads call a sync handler: each that is made to stop is one more to be started again."""
 SELDOM = (50_000, 10, 10)
 """When to search for garbage: `gc.set_threshold`. Events are freed without that, and Python's own 700 objects are those
 of a few hundred events: a tenth of a fold's time went into searches that found nothing. This is more than there are of
@@ -112,9 +114,9 @@ def main() -> int:
         return 0 if ended else 1
 
 
-def dedicate() -> None:
-    """Set up Python for a process that is a worker and nothing else."""
-    sys.setswitchinterval(SWITCH_S)
+def dedicate(in_threads: bool) -> None:
+    """Set up Python for a process that is a worker and nothing else; `in_threads`: of a handler called in threads."""
+    sys.setswitchinterval(THREADS_SWITCH_S if in_threads else SWITCH_S)
     # What is there by now stays. Each search for garbage in it would keep all handlers waiting, for 15 ms and more.
     gc.freeze()
     gc.set_threshold(*SELDOM)
@@ -129,14 +131,15 @@ def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
 
     log_to_stderr(order.log_level, order.settings.worker)
     consumer = load_consumer(order.target)
-    drain_s = declaration_of(consumer).limits.drain_s
+    declared = declaration_of(consumer)
+    drain_s = declared.limits.drain_s
     threading.Thread(target=_watch_parent, args=(stop, drain_s), name="watch-parent", daemon=True).start()
     on_poll = _Once(lambda: _tell(channel, News(up=True)))
-    with observed(declaration_of(consumer), order.settings, order.watched, order.otel) as watching:
+    with observed(declared, order.settings, order.watched, order.otel) as watching:
         worker = Worker(consumer, order.settings, on_poll, watching or NOBODY)
         _tell(channel, News(tally=worker.tally))
         stop.leads_to(worker.stop)
-        dedicate()
+        dedicate(declared.in_threads)
         with _reporting(watching, channel) if watching and order.watched else contextlib.nullcontext():
             ended = worker.run()
     _tell(channel, News(ended="stopped" if stop.wished else "idle"))

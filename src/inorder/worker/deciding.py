@@ -19,11 +19,12 @@ from inorder.core.event import Event, Malformed, Slice
 from inorder.core.lanes import Lanes
 from inorder.core.planner import NoRoom, Outage, Planner, by_key
 from inorder.ports import Clock, Observer
-from inorder.worker.calls import Calls, Run
+from inorder.worker.calls import Calls
 from inorder.worker.commits import Commits
 from inorder.worker.group import Groups
 from inorder.worker.known import Known
 from inorder.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
+from inorder.worker.running import Run
 from inorder.worker.standstill import Standstill
 from inorder.worker.waking import Waking
 
@@ -130,9 +131,7 @@ class Deciding:
         fence = self._known.fences.get(partition, 0)
         if first.receiver is not None:
             partition, fence = self._waking.home(entity.key) or (partition, fence)
-        if self._observed:
-            self._observer.started(first.slice)
-        return Run(entity, events, self._known.epoch, attempt, partition, fence, since)
+        return Run(entity, events, self._known.epoch, attempt, partition, fence, since, self._lanes.long(entity.key))
 
     def _admits(self, entity: Entity, events: list[Event]) -> bool:
         """Whether the first of these may take effect. Where not, the others are put back."""
@@ -173,11 +172,16 @@ class Deciding:
 
     # What came of it.
 
+    def taken_back(self, run: Run) -> None:
+        """The handler was not called after all: its lane is as if it had not been started."""
+        old = run.epoch != self._known.epoch
+        self._lanes.take_back(run.entity.key, received(run.events) if old else run.events)
+
     def over(self, run: Run) -> None:
         """A handler returned or raised: what that means, and whether its lane may go on."""
         entity = run.entity
         if self._observed:
-            self._observer.called(time.monotonic() - run.since, run.error is not None)
+            self._observer.called(run.events[0].slice, run.since, run.error is not None)
         if run.epoch != self._known.epoch:
             # Decided on knowledge that turned out old: the guard must look again.
             self._lanes.put_back(entity.key, received(run.events))
@@ -242,6 +246,7 @@ class Deciding:
         if self._last_pause_s == 0.0:
             log.error("paused: %s", why)
             self._observer.paused("handler", why)
+        self.calls.take_back()
         self._paused_s = self._last_pause_s = min(max(FIRST_PAUSE_S, 2 * self._last_pause_s), LONGEST_PAUSE_S)
         self.loop.call_later(self._paused_s, self._resume)
 

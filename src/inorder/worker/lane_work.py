@@ -84,7 +84,9 @@ class LaneWork:
         """Before the loop runs."""
         self._loop = loop
         deciding = self._deciding
-        self._calls = Calls(self.declared, self._lanes.at_once, loop, deciding.next, deciding.over, self._fail)
+        self._calls = Calls(
+            self.declared, self._lanes.at_once, loop, deciding.next, deciding.over, deciding.taken_back, self._fail
+        )
         deciding.loop, deciding.calls, deciding.go, deciding.lapsed = loop, self._calls, self.go, self._lapsed
         self._known.running = self._running
         commits, waking = self._commits, self._waking
@@ -109,6 +111,8 @@ class LaneWork:
             # What comes to us may have been somebody else's since we had it: a handler called on what we knew then
             # would repeat what they did. Where we are at work the commit will tell.
             self._known.forget()
+            self._calls.take_back()
+            self.go()
         self._waking.note(due)
 
     def take_in(self, jobs: list[Job]) -> None:
@@ -202,6 +206,7 @@ class LaneWork:
 
         Those that come back from the store are read anew, with whatever else waits for their keys.
         """
+        self._calls.take_back()
         self._known.begin_anew()
         since = self._groups.take()
         redo = refused.events + since.events
@@ -224,6 +229,7 @@ class LaneWork:
         """Start nothing more of these partitions, nor of the keys that are at home there."""
         for partition in partitions:
             self._known.fences.pop(partition, None)
+        self._calls.take_back()
         for key, events in self._standstill.forget(partitions):
             self._lanes.put_back(key, events)
         epoch = self._known.epoch
@@ -233,6 +239,7 @@ class LaneWork:
             return event.key in moved if event.receiver is not None else event.slice.partition in partitions
 
         self._lanes.drop(gone)
+        self.go()
 
     async def drained(self, partitions: set[Partition]) -> None:
         """Wait for what runs of these partitions, and for the commit of what was decided."""
@@ -247,6 +254,7 @@ class LaneWork:
     def finish(self, finished: Callable[[], None]) -> None:
         """Finish what runs, start nothing more, and commit."""
         self._deciding.stopping = self._waking.stopping = True
+        self._calls.take_back()
         self._lanes.drop(lambda event: True)
         if self._commits.busy or self._groups.now.changes or self._calls.running:
             self._loop.call_later(0.005, self.finish, finished)
