@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from bench.arms import bare, library, lone, naive, queue
+from bench.arms import alone, bare, library, lone, naive, queue
 from bench.arms.task import Report, Task
 
 ARMS: dict[str, Callable[[Task], Report]] = {
@@ -23,6 +23,7 @@ ARMS: dict[str, Callable[[Task], Report]] = {
     "unguarded-postgres": partial(naive.with_postgres, polled=True),
     "unguarded-sqlite": partial(naive.with_sqlite, polled=True),
     "inorder": library.run,
+    "alone": alone.run,
     "queue-bare": queue.bare,
     "queue-inorder": queue.library,
     "lone-inorder": lone.with_library,

@@ -11,6 +11,7 @@ from bench.results import Figure, Part, Sample, Samples, Spread, Table, rates, r
 from bench.topics import Topic
 
 STORE = "postgres"
+MACHINE = "what timers, threads and the event loop cost here"
 AT_BOUND = 0.9
 """A share of the bound from which on it is the bound that limits."""
 NOOP_GOAL = 22_000
@@ -35,6 +36,11 @@ class Cell(NamedTuple):
         """Its name in tables."""
         keys = f", zipf {self.zipf:g}" if self.zipf else ""
         return f"{self.what}{keys}, {self.concurrency} at once"
+
+    @property
+    def bounded(self) -> bool:
+        """Whether its delay alone says how fast it can be."""
+        return self.delay_s > 0 and self.batch == 1
 
 
 CELLS = [
@@ -66,17 +72,32 @@ def run(bench: Bench) -> Part:
         topic = bench.topic(events=events, keys=1_000, zipf=cell.zipf)
         options = {"consumer": cell.consumer, "concurrency": cell.concurrency}
         arms.append(Arm(label=label, program="inorder", topic=topic, store=STORE, options=options))
+        if cell.bounded and not cell.zipf:
+            arms.append(Arm(label=alone(cell), program="alone", topic=topic, options=options))
     found = bench.compare(arms)
     topics = {arm.label: arm.topic for arm in arms}
-    shares = {label: share_of_bound(found[label], cells[label], topics[label]) for label in cells}
-    rows = [_row(cells[label], found[label], shares[label], topics[label]) for label in cells]
+    shares = {label: share_of_bound(found[label], cell, topics[label]) for label, cell in cells.items()}
+    rows = []
+    for label, cell in cells.items():
+        beside = found.get(alone(cell))
+        of_alone = ratio(found[label], beside).shown(".2f") if beside else ""
+        rows.append(_row(cell, found[label], shares[label], topics[label], of_alone))
+        if beside:
+            share = share_of_bound(beside, cell, topics[label])
+            rows.append(row(alone(cell), beside, MACHINE, _shown(share), ""))
     note = (
         "Completions durable in PostgreSQL; 1,000 entities. The bound is n / max(n·d / c, busiest·d): n events of d "
-        "seconds, c at once, the busiest entity's one after the other."
+        "seconds, c at once, the busiest entity's one after the other. Alone: the same handler, as many calls at once, "
+        "without broker, store or order."
     )
     title = "handler without tx, effects elsewhere"
-    table = Table(title=title, columns=columns("of the bound"), rows=rows, note=note)
+    table = Table(title=title, columns=columns("of the bound", "of the handler alone"), rows=rows, note=note)
     return bench.part("call", [table], _figures(found, cells, shares), found)
+
+
+def alone(cell: Cell) -> str:
+    """The arm of a cell's handler by itself."""
+    return f"{cell.label}, alone"
 
 
 def bound(cell: Cell, topic: Topic) -> float:
@@ -88,15 +109,19 @@ def bound(cell: Cell, topic: Topic) -> float:
 def share_of_bound(samples: Samples, cell: Cell, topic: Topic) -> Spread | None:
     """How near to the bound it came. None where there is none, or it is not the same with `batch=`."""
     most = bound(cell, topic)
-    return Spread.of(sample.rate / most for sample in samples) if most and cell.batch == 1 else None
+    return Spread.of(sample.rate / most for sample in samples) if cell.bounded else None
 
 
-def _row(cell: Cell, samples: Samples, share: Spread | None, topic: Topic) -> list[str]:
+def _row(cell: Cell, samples: Samples, share: Spread | None, topic: Topic, of_alone: str) -> list[str]:
     limit = limits.of(samples, WAITS[STORE])
     if share is not None and share.median >= AT_BOUND:
         busiest = topic.truth.busiest * cell.concurrency > topic.deliveries
         limit = "the busiest entity, one after the other" if busiest else "the delay itself"
-    return row(cell.label, samples, limit, "" if share is None else share.shown(".2f"))
+    return row(cell.label, samples, limit, _shown(share), of_alone)
+
+
+def _shown(share: Spread | None) -> str:
+    return "" if share is None else share.shown(".2f")
 
 
 def _figures(found: dict[str, list[Sample]], cells: dict[str, Cell], shares: dict[str, Spread | None]) -> list[Figure]:

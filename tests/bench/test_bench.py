@@ -75,6 +75,15 @@ def test_the_other_arms_take_all_of_an_orderly_topic(bench: Bench, program: str,
     assert found.wrong in {None, 0}
 
 
+@pytest.mark.parametrize("consumer", ["sleep_1", "sync_10"])
+def test_a_handler_alone_takes_no_less_than_its_delay(bench: Bench, consumer: str) -> None:
+    topic, delay_s = bench.topic(events=400, keys=20), 0.01 if consumer == "sync_10" else 0.001
+    options = {"consumer": consumer, "concurrency": 20}
+    found = bench.once(Arm(label="it", program="alone", topic=topic, options=options), 0)
+    assert (found.events, found.wrong) == (400, None)
+    assert found.seconds >= 400 * delay_s / 20 * 0.9, "loops count in milliseconds"
+
+
 def test_the_bare_limit_is_wrong_about_disorder(bench: Bench) -> None:
     arm = Arm(label="it", program="bare-postgres", topic=bench.topic(**SMALL), store="postgres")
     found = bench.once(arm, 0)
