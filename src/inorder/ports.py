@@ -222,8 +222,8 @@ class Observer(Protocol):
     def owned(self, partitions: Iterable[Partition], came: int = 0, went: int = 0, lost: int = 0) -> None:
         """The partitions that this worker has, after a rebalance in which so many came, were revoked, or were lost."""
 
-    def called(self, piece: Slice, since: float, failed: bool) -> None:
-        """A handler without `tx` is through. It was called with an event of this slice, at `since` (monotonic)."""
+    def called(self, piece: Slice, began: float, ended: float, failed: bool) -> None:
+        """A handler without `tx` was called with an event of this slice. Times are those of the monotonic clock."""
 
     def committed(self, changes: Changes, deciding_s: float | None = None, storing_s: float = 0.0) -> None:
         """A transaction is through; decisions and handlers of its batch took so long before it."""

@@ -256,7 +256,7 @@ PLANTED = (
         "a claim that is over is ignored",
         "worker",
         "worker/claims.py",
-        ("claimed is not None and self._clock.now() + self._handler_s < claimed.due_at", "claimed is not None"),
+        ("claimed is not None and self._clock.now() + self._needed_s < claimed.due_at", "claimed is not None"),
     ),
     _one(
         "a duplicate is counted twice",

@@ -14,6 +14,7 @@ from inorder.core.event import Event, Partition, Record, Slice
 from inorder.declaration import declaration_of
 from inorder.worker import threads
 from inorder.worker.calls import Calls
+from inorder.worker.pool import Pool as Threaded
 from inorder.worker.running import Run
 from tests.worker.consumers import Entry
 from tests.worker.played import HERE
@@ -22,20 +23,20 @@ from tests.worker.pools import Pool
 NAMED: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name": "stream"}
 
 
-def run(key: str, *versions: int, partition: Partition = HERE, held: bool = False, since: float = 1_000.0) -> Run:
+def run(key: str, *versions: int, partition: Partition = HERE, held: bool = False, decided_at: float = 1_000.0) -> Run:
     piece = Slice.of(partition, [Record(partition, version, b"", b"") for version in versions])
     receiver = (1, "held") if held else None
     events = [
         Event(key, version, f"id{version}", 1, Entry(key, version, ""), piece, at, receiver)
         for at, version in enumerate(versions)
     ]
-    return Run(Entity(key), events, 0, 4, partition, 7, since)
+    return Run(Entity(key), events, 0, 4, partition, 7, decided_at)
 
 
 class Caller:
     """Calls with what is queued, and what they tell."""
 
-    def __init__(self, function: Callable[..., Any], most: int = 2, pool: Pool | None = None) -> None:
+    def __init__(self, function: Callable[..., Any], most: int = 2, pool: Pool | Threaded | None = None) -> None:
         self.queue: list[Run] = []
         self.over: list[Run] = []
         self.taken_back: list[Run] = []
@@ -53,7 +54,7 @@ class Caller:
                 self.taken_back.append,
                 self.failed.append,
             )
-        if pool is not None:
+        if isinstance(pool, Pool):
             pool.most = most
 
     def start(self, *runs: Run) -> None:

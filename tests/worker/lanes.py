@@ -150,8 +150,8 @@ class Seen(Nobody):
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
 
-    def called(self, piece: Slice, since: float, failed: bool) -> None:
-        self.told.append(("called", piece.partition.number, since, failed))
+    def called(self, piece: Slice, began: float, ended: float, failed: bool) -> None:
+        self.told.append(("called", piece.partition.number, began, ended, failed))
 
     def paused(self, cause: str, why: str | None, who: int = 0) -> None:
         self.told.append((cause, why))

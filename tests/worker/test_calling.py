@@ -199,7 +199,7 @@ async def test_a_call_that_is_late_is_given_up_on_and_what_becomes_of_it_means_n
     doors = Doors()
     it = Caller(doors.handler(), most=2)
     doors.closed("a", "b")
-    late, intime = run("a", 1), run("b", 1, since=1_009.0)
+    late, intime = run("a", 1), run("b", 1, decided_at=1_009.0)
     it.start(late, intime)
     await turns()
     for _ in range(3):
@@ -220,7 +220,7 @@ async def test_the_second_call_of_a_slot_is_given_up_on_like_the_first() -> None
     doors = Doors()
     it = Caller(doors.handler(), most=1)
     doors.closed("b")
-    late = run("b", 1, since=900.0)
+    late = run("b", 1, decided_at=900.0)
     it.start(run("a", 1), late)
     await turns()
     assert doors.tasks[0] is doors.tasks[1]
@@ -244,7 +244,7 @@ async def test_a_call_that_ignores_that_it_was_given_up_on_starts_no_other_when_
                 continue
 
     it = Caller(deaf, most=1)
-    it.start(run("a", 1, since=900.0))
+    it.start(run("a", 1, decided_at=900.0))
     await turns()
     assert len(it.calls.late(50.0)) == 1
     await turns()

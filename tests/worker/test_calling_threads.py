@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Any
 from unittest.mock import patch
 
@@ -14,7 +15,10 @@ import pytest
 
 import inorder
 from inorder.worker.pool import Left
-from inorder.worker.threads import LOOK_S, OLD_S
+from inorder.worker.pool import Pool as Threaded
+from inorder.worker.running import OLD_S
+from inorder.worker.threads import LOOK_S
+from tests.worker.bench import PATIENCE_S
 from tests.worker.callers import NAMED, Caller, run, sync, turns
 from tests.worker.consumers import Entry
 from tests.worker.lanes import played
@@ -98,7 +102,7 @@ async def test_a_call_in_a_thread_counts_from_when_the_thread_began_with_it() ->
     it.start(one)
     await asyncio.sleep(0.25)
     pool.work()
-    assert (one.since, one.thread) == (1_000.25, threading.current_thread())
+    assert (one.began_at, one.thread) == (1_000.25, threading.current_thread())
 
 
 @played
@@ -114,8 +118,10 @@ async def test_a_thread_that_is_late_is_left_behind_and_what_it_ends_with_means_
 
     it = Caller(sync(hangs), most=1, pool=pool)
     it.start(one, other)
-    pool.work()
+    with patch.object(time, "sleep"), pytest.raises(Left):
+        pool.work()
     assert pool.left == [threading.current_thread()]
+    it.calls.fill()
     await turns(2)
     assert (it.over, len(pool.tasks), it.calls.runs) == ([], 1, {other}), "its place is the next one's"
 
@@ -127,7 +133,8 @@ async def test_a_call_that_has_ended_is_not_late_though_it_was_not_told_of_yet()
     one = run("a", 1)
     it.start(one)
     pool.work()
-    one.since -= 100.0
+    assert one.began_at is not None
+    one.began_at -= 100.0
     assert it.calls.late(10.0) == []
     await turns(2)
     assert it.over == [one]
@@ -201,7 +208,7 @@ async def test_a_call_that_was_decided_too_long_ago_is_taken_back_by_its_thread(
     pool = Pool(0)
     entered: list[str] = []
     it = Caller(sync(lambda entry: entered.append(entry.key)), pool=pool)
-    runs = [run("a", 1), run("b", 1, since=1_000.0 - OLD_S - 0.1)]
+    runs = [run("a", 1), run("b", 1, decided_at=1_000.0 - OLD_S - 0.1)]
     it.start(*runs)
     pool.work_all()
     await turns(2)
@@ -209,10 +216,73 @@ async def test_a_call_that_was_decided_too_long_ago_is_taken_back_by_its_thread(
 
 
 @played
+async def test_closed_calls_begin_nothing_in_the_place_of_one_that_hangs() -> None:
+    entered: list[str] = []
+
+    class Starting(Pool):
+        def leave(self, thread: threading.Thread) -> None:
+            super().leave(thread)
+            self.work_all()  # as the thread does that takes its place
+
+    def act(entry: Entry) -> None:
+        entered.append(entry.key)
+        if entry.key == "a":
+            it.calls.close()
+
+    pool = Starting(0)
+    it = Caller(sync(act), most=2, pool=pool)
+    it.start(run("a", 1), run("b", 1))
+    with patch.object(time, "sleep"), pytest.raises(Left):
+        pool.work()
+    assert (entered, pool.left) == (["a"], [threading.current_thread()])
+
+
+def test_a_call_that_ends_while_it_is_given_up_on_does_not_take_the_next_one_with_it() -> None:
+    begun, ends = threading.Event(), threading.Event()
+    cut: list[str] = []
+
+    def act(entry: Entry) -> None:
+        if entry.key == "a":
+            begun.set()
+            ends.wait(PATIENCE_S)
+            return
+        try:
+            time.sleep(0.2)
+        except Left:
+            cut.append(entry.key)
+            raise
+
+    class Late(Threaded):
+        def leave(self, thread: threading.Thread) -> None:
+            ends.set()  # at this very moment
+            time.sleep(0.1)
+            super().leave(thread)
+
+    async def course() -> None:
+        it = Caller(sync(act), most=1, pool=Late(1))
+        assert it.calls._threads is not None
+        it.calls._threads.ahead = 1
+        a, b = run("a", 1, decided_at=time.monotonic()), run("b", 1, decided_at=time.monotonic())
+        it.start(a)
+        begun.wait(PATIENCE_S)
+        assert a.began_at is not None
+        a.began_at -= 10
+        it.start(b)
+        assert it.calls.late(5.0) == [a]
+        until = time.monotonic() + PATIENCE_S
+        while b in it.calls.runs and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        assert (cut, [one.entity.key for one in it.over + it.taken_back]) == ([], ["b"])
+        it.calls.close()
+
+    asyncio.run(course())
+
+
+@played
 async def test_calls_that_are_closed_take_nothing_back() -> None:
     pool = Pool(0)
     it = Caller(sync(lambda entry: None), pool=pool)
-    it.start(run("a", 1, since=0.0))
+    it.start(run("a", 1, decided_at=0.0))
     pool.work()
     it.calls.close()
     await turns(2)
@@ -225,7 +295,7 @@ async def test_what_cannot_be_taken_back_is_inorders_own_error() -> None:
     it = Caller(sync(lambda entry: None), pool=pool)
     it.calls._taken_back = it._over
     it.breaks = RuntimeError("broken")
-    it.start(run("a", 1, since=0.0))
+    it.start(run("a", 1, decided_at=0.0))
     pool.work()
     await turns(2)
     assert it.failed == [it.breaks]

@@ -402,7 +402,7 @@ async def test_an_observer_is_told_of_each_call_and_how_it_went() -> None:
     it.let("a1")
     await it.rest(0.25)
     told = [one for one in seen.told if one[0] != "store"]
-    assert told == [("called", 1, 1_000.0, True), ("called", 0, 1_000.0, False)]
+    assert told == [("called", 1, 1_000.0, 1_000.0, True), ("called", 0, 1_000.0, 1_000.25, False)]
 
 
 # Batches.

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from inorder.worker import threads as under_test
-from inorder.worker.running import Run
-from inorder.worker.threads import AHEAD_S, FAST, LOOK_S, MOST_AHEAD, OLD_S, RATE_S, STALLED_S, Threads
+from inorder.worker.running import OLD_S, Run
+from inorder.worker.threads import AHEAD_S, FAST, LOOK_S, MOST_AHEAD, RATE_S, STALLED_S, Threads
 from tests.worker.bench import PATIENCE_S
 from tests.worker.callers import run, turns
 from tests.worker.lanes import played
@@ -36,7 +36,7 @@ class Scene:
 
     def begin(self, *names: str, busiest: bool = False) -> list[Run]:
         """Give these to the threads."""
-        runs = [run(name, 1, since=self.loop.time()) for name in names]
+        runs = [run(name, 1, decided_at=self.loop.time()) for name in names]
         for one in runs:
             one.busiest = busiest
             self.threads.begin(one)
@@ -148,9 +148,31 @@ async def test_what_waits_for_threads_that_are_busy_for_long_is_taken_back() -> 
     assert it.told == [runs[:1]]
     await asyncio.sleep(3 * LOOK_S)
     assert (it.told, it.threads.ahead) == ([runs[:1], runs[1:]], 0)
-    assert [one.thread is None for one in runs] == [False, True, True]
+    assert [one.began_at is None for one in runs] == [False, True, True]
     it.pool.work()
     assert it.names() == ["a"], "nobody calls it now"
+
+
+@played
+async def test_what_waits_is_taken_back_when_calls_have_become_slow() -> None:
+    it = Scene()
+    await it.at_rate(2_000)
+    await asyncio.sleep(2 * RATE_S)
+    runs = it.begin("a", "b", "c")
+    it.pool.work()
+    await asyncio.sleep(2 * LOOK_S)
+    assert (it.told, it.threads.ahead) == ([runs], 0)
+    assert [one.began_at is None for one in runs] == [False, True, True]
+
+
+@played
+async def test_after_a_rest_what_waits_is_not_taken_back_at_the_first_look() -> None:
+    it = Scene()
+    await it.at_rate(2_000)
+    await asyncio.sleep(20 * STALLED_S)
+    it.begin("a", "b", "c")
+    await asyncio.sleep(2 * LOOK_S)
+    assert (it.told, it.threads.ahead > 0) == ([], True)
 
 
 @played
@@ -164,7 +186,7 @@ async def test_what_was_decided_too_long_ago_is_not_called() -> None:
     it.pool.work()
     await turns()
     assert (it.names(), it.told) == (["a"], [runs])
-    assert [one.thread is None for one in runs] == [False, True]
+    assert [one.began_at is None for one in runs] == [False, True]
 
 
 @played
@@ -215,14 +237,14 @@ def test_real_threads_lose_nothing_and_call_nothing_twice() -> None:
             while todo and running < most + threads.ahead:
                 running += 1
                 name = todo.pop()
-                threads.begin(run(name, 1, since=time.monotonic()))
+                threads.begin(run(name, 1, decided_at=time.monotonic()))
 
         def through(runs: list[Run]) -> None:
             nonlocal running
             if chance.random() < 0.1:
                 runs = runs + threads.take_back()
             running -= len(runs)
-            todo.extend(one.entity.key for one in runs if one.thread is None)
+            todo.extend(one.entity.key for one in runs if one.began_at is None)
             fill()
             if not todo and not running:
                 over.set()

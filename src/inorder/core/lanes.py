@@ -90,7 +90,7 @@ class Lanes:
         self.finish(key)
 
     def take_back(self, key: str, events: Sequence[Event]) -> None:
-        """Like `put_back`, as if they had not been started: the lane is the next to start."""
+        """Like `put_back`, but the lane goes before all others that are ready, as it did."""
         self.keep_back(key, events)
         self._busy.discard(key)
         if key in self._queues:

@@ -101,12 +101,12 @@ class Watching:
             self._arrived.pop(under_way.piece, None)
             self._in_flight -= unit.events
 
-    def called(self, piece: Slice, since: float, failed: bool) -> None:
+    def called(self, piece: Slice, began: float, ended: float, failed: bool) -> None:
         """See `inorder.ports.Observer.called`. What waited in the store is not told of as having waited in a lane."""
         arrived = self._arrived.get(id(piece))
         if arrived is not None:
-            self._meter.observe(metrics.LANE_WAIT_S, since - arrived)
-        self._meter.observe(metrics.HANDLER_S, time.monotonic() - since, "raised" if failed else "returned")
+            self._meter.observe(metrics.LANE_WAIT_S, began - arrived)
+        self._meter.observe(metrics.HANDLER_S, ended - began, "raised" if failed else "returned")
 
     def committed(self, changes: Changes, deciding_s: float | None = None, storing_s: float = 0.0) -> None:
         """A transaction is through: count what it wrote, and judge its effects."""

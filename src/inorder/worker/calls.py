@@ -57,14 +57,14 @@ class Calls:
         self.runs: set[Run] = set()
         """Those that are running, or wait for a thread."""
         self._slots: set[asyncio.Task[None]] = set()
-        self._threads = None if declared.is_async else Threads(most, loop, self._in_thread, self._through)
+        self._threads = None if declared.is_async else Threads(most, loop, self._in_thread, self._told)
         self._looked_at = time.monotonic()
         self.barred: dict[tuple[str, int], Exception] = {}
         """Events that fail with this error, without being tried: held ones that can no longer be decoded."""
 
     @property
     def running(self) -> int:
-        """How many calls are running."""
+        """How many calls are running, or wait for a thread."""
         return len(self.runs)
 
     def of(self, partitions: set[Partition]) -> bool:
@@ -97,11 +97,11 @@ class Calls:
         if away_s > limit_s / 2:
             # The process was stopped, or a handler kept the loop from the others: they are not to blame.
             for run in self.runs:
-                run.since += away_s
-        late = [run for run in self.runs if run.since < now - limit_s and self._is_made(run)]
-        for run in late:
-            self.runs.discard(run)
-            self._leave(run)
+                if run.began_at is not None:
+                    run.began_at += away_s
+        due = [run for run in self.runs if run.began_at is not None and run.began_at < now - limit_s]
+        late = [run for run in due if self._leave(run)]
+        self.runs.difference_update(late)
         return late
 
     def current(self) -> Event | None:
@@ -112,6 +112,9 @@ class Calls:
     def close(self) -> None:
         """Let the threads end, and those calls that still run: nothing follows from what becomes of them."""
         left, self.runs = self.runs, set()
+        if self._threads is not None:
+            # First: the threads that take the place of those that hang would begin with it.
+            self._threads.take_back()
         for run in left:
             self._leave(run)
         if self._threads is not None:
@@ -122,15 +125,13 @@ class Calls:
         if self._threads is not None:
             self._not_made(self._threads.take_back())
 
-    def _is_made(self, run: Run) -> bool:
-        return self._threads is None or (run.thread is not None and run not in self._threads.ended)
-
-    def _leave(self, run: Run) -> None:
-        """Do without a call: its slot or its thread is to end."""
+    def _leave(self, run: Run) -> bool:
+        """Do without a call: its slot or its thread is to end. False: it has ended meanwhile."""
+        if self._threads is not None:
+            return self._threads.leave(run)
         if run.task is not None:
             run.task.cancel()
-        elif self._threads is not None:
-            self._threads.leave(run)
+        return True
 
     def _next(self) -> Run | None:
         most = self._most if self._threads is None else self._most + self._threads.ahead
@@ -139,8 +140,9 @@ class Calls:
             if not self.barred or not self.bars(run.events[0]):
                 return run
             first = run.events[0]
+            run.began_at = run.decided_at
             run.error = self.barred.pop((first.key, first.version))
-            self._loop.call_soon(self._through, [run])
+            self._loop.call_soon(self._told, [run])
         return None
 
     # Coroutines.
@@ -153,7 +155,7 @@ class Calls:
         assert me is not None
         while following is not None:
             run = following
-            run.task = me
+            run.task, run.began_at = me, run.decided_at
             try:
                 call = function(run.events[0].payload) if bare else self._call(run)
                 enter = copy_context().run
@@ -207,10 +209,10 @@ class Calls:
         except BaseException as error:
             run.error = failure(error)
 
-    def _through(self, runs: list[Run]) -> None:
-        """These have ended, or were not made: those that have no thread, and no error."""
+    def _told(self, runs: list[Run]) -> None:
+        """These have ended, or were not made."""
         try:
-            self._not_made([run for run in runs if run.thread is None and run.error is None])
+            self._not_made([run for run in runs if run.began_at is None])
             for run in runs:
                 if run in self.runs:
                     self.runs.discard(run)

@@ -18,6 +18,7 @@ from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import Fenced, Mismatch
 from inorder.ports import Clock
 from inorder.worker.keeper import Keeper
+from inorder.worker.running import OLD_S
 
 MOST_KEYS = 10_000
 """Claims that are remembered before those that are over are forgotten."""
@@ -33,7 +34,7 @@ class Claims:
         self._tally = tally
         self._clock = clock
         self._lasts_s = handler_s + SPARE_S
-        self._handler_s = handler_s
+        self._needed_s = handler_s + OLD_S
         self._claimed: dict[str, Waiting] = {}
         """As they are in the store, as far as we know."""
         self._tried: dict[str, set[float]] = {}
@@ -67,7 +68,7 @@ class Claims:
     def holds(self, key: str) -> bool:
         """Whether there is time for a handler before others may wake this key."""
         claimed = self._claimed.get(key)
-        return claimed is not None and self._clock.now() + self._handler_s < claimed.due_at
+        return claimed is not None and self._clock.now() + self._needed_s < claimed.due_at
 
     def renew(self, keys: Iterable[str], changes: Changes) -> dict[str, Waiting]:
         """Let a commit that changes claimed keys say so: their claims begin anew with it. To be confirmed after it."""

@@ -1,7 +1,7 @@
 """What the lanes of a worker start, and what a call that has ended means. Never writes, and never settles anything.
 
-An event whose handler is to be called passes here, at the last moment before: whether it is still ours, under its
-fence and its lease, and whether the guard lets it through. Used on the event loop, so nothing is locked.
+An event whose handler is to be called passes here, just before: whether it is still ours, under its fence and its
+lease, and whether the guard lets it through. Used on the event loop, so nothing is locked.
 """
 
 from __future__ import annotations
@@ -181,7 +181,9 @@ class Deciding:
         """A handler returned or raised: what that means, and whether its lane may go on."""
         entity = run.entity
         if self._observed:
-            self._observer.called(run.events[0].slice, run.since, run.error is not None)
+            began = run.decided_at if run.began_at is None else run.began_at
+            ended = time.monotonic() if run.ended_at is None else run.ended_at
+            self._observer.called(run.events[0].slice, began, ended, run.error is not None)
         if run.epoch != self._known.epoch:
             # Decided on knowledge that turned out old: the guard must look again.
             self._lanes.put_back(entity.key, received(run.events))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
+LEAVING = 1_000
+"""Milliseconds after which a thread that is about to be told to end does so by itself."""
 LEAVING_S = 0.5
 """How long an async handler that is cut short may take to clean up behind itself."""
 
@@ -24,6 +27,16 @@ def throw(error: type[BaseException], thread: threading.Thread) -> None:
     if thread.is_alive():
         assert thread.ident is not None
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error))
+
+
+def be_left() -> NoReturn:
+    """In a thread that somebody is about to tell to end: it does, here and not in whatever it would do next.
+
+    Not in a compiled module, as no error is thrown into those.
+    """
+    for _ in range(LEAVING):
+        time.sleep(0.001)
+    raise Left
 
 
 def close_loop(loop: asyncio.AbstractEventLoop) -> None:

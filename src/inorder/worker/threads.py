@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from inorder.worker.pool import Pool
+from inorder.worker.pool import Pool, be_left
 from inorder.worker.running import Run
 
 LOOK_S = 0.005
@@ -31,16 +31,13 @@ RATE_S = 0.05
 STALLED_S = 0.05
 """When no call has ended for so long, what waits for a thread is taken back: it may be decided again, when one is free,
 and a thread may be busy for long."""
-OLD_S = 0.5
-"""A call that was decided longer ago is taken back by its thread: the process may have been stopped since, and the
-event be somebody else's by now."""
 
 
 class Threads:
     """Up to `most` threads. Used on the loop, but for what says otherwise.
 
-    `call` makes a call, and notes its error; it runs in a thread, and must not raise. `through` is told of those that
-    have ended, or that no thread will begin with: they have no `thread`.
+    `call` makes a call, and notes its error; it runs in a thread, and must not raise. `told` is told of those that have
+    ended, and of those that were not made.
     """
 
     def __init__(
@@ -48,19 +45,20 @@ class Threads:
         most: int,
         loop: asyncio.AbstractEventLoop,
         call: Callable[[Run], None],
-        through: Callable[[list[Run]], None],
+        told: Callable[[list[Run]], None],
     ) -> None:
         self._pool = Pool(most)
         self._loop = loop
         self._call = call
-        self._through = through
+        self._told = told
         self._first: deque[Run] = deque()
-        """Waiting for a thread, of keys that are busier than others: each wait of theirs delays all that follows."""
+        """Waiting for a thread, of the busiest keys: to wait would delay all that follows of them. One call of a key is
+        made at a time, and few keys can be among the busiest, so others have their turn."""
         self._waiting: deque[Run] = deque()
         """The others that wait."""
-        self.ended: deque[Run] = deque()
-        """Through, and not told of yet."""
-        self._told = False
+        self._ended: deque[Run] = deque()
+        """Ended, or not made, and not told of yet."""
+        self._woken = False
         """Whether the loop has been woken for them."""
         self._looks = False
         """Whether it is about to look by itself."""
@@ -71,12 +69,15 @@ class Threads:
 
     def begin(self, run: Run) -> None:
         """Make a call as soon as a thread is free."""
+        run.ending = threading.Lock()
+        if not (self._first or self._waiting):
+            self._ended_at = max(self._ended_at, run.decided_at)
         (self._first if run.busiest else self._waiting).append(run)
         self._pool.submit(self._work)
         self._look_soon()
 
     def take_back(self) -> list[Run]:
-        """What no thread has begun with, nor will."""
+        """What no thread has begun with, nor will: threads that come for it find nothing, and go on."""
         found: list[Run] = []
         for waiting in (self._first, self._waiting):
             with suppress(IndexError):
@@ -84,10 +85,12 @@ class Threads:
                     found.append(waiting.popleft())
         return found
 
-    def leave(self, run: Run) -> None:
-        """Do without the thread that a call hangs in."""
-        if run.thread is not None:
-            self._pool.leave(run.thread)
+    def leave(self, run: Run) -> bool:
+        """Do without the thread that a call hangs in. False: it has ended meanwhile."""
+        if run.thread is None or run.ending is None or not run.ending.acquire(blocking=False):
+            return False
+        self._pool.leave(run.thread)
+        return True
 
     def close(self) -> None:
         """Let the threads end. From any thread."""
@@ -101,15 +104,20 @@ class Threads:
         if run is None:
             return
         now = time.monotonic()
-        if now - run.since <= OLD_S:
-            run.thread, run.since = threading.current_thread(), now
+        if run.holds(now):
+            run.thread = threading.current_thread()
+            run.began_at = now
             self._call(run)
-        self.ended.append(run)
+            run.ended_at = time.monotonic()
+        if run.ending is not None and not run.ending.acquire(blocking=False):
+            # It was given up on, and this thread is about to be told to end: it must not be within another call then.
+            be_left()
+        self._ended.append(run)
         # Looked at in this order: whoever is about to look finds what has just been added.
         if self._looks and (self._first or self._waiting) and not run.busiest:
             return
-        if not self._told:
-            self._told = True
+        if not self._woken:
+            self._woken = True
             # If the loop is closed, the worker has ended before its handler did.
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._tell)
@@ -124,16 +132,18 @@ class Threads:
 
     def _tell(self) -> None:
         """One call for all that have ended by the time it is made."""
-        self._told = False
-        ended = [self.ended.popleft() for _ in range(len(self.ended))]
+        self._woken = False
+        ended = [self._ended.popleft() for _ in range(len(self._ended))]
         self._ended_at = now = time.monotonic()
         self._count += len(ended)
         lasted_s = now - self._count_since
         if lasted_s >= RATE_S:
-            rate = self._count / lasted_s
+            ahead, rate = self.ahead, self._count / lasted_s
             self.ahead = min(int(rate * AHEAD_S), MOST_AHEAD) if rate >= FAST else 0
             self._count, self._count_since = 0, now
-        self._through(ended)
+            if ahead and not self.ahead:
+                ended += self.take_back()
+        self._told(ended)
 
     def _look_soon(self) -> None:
         if self.ahead and not self._looks and (self._first or self._waiting):
@@ -142,9 +152,9 @@ class Threads:
 
     def _look(self) -> None:
         self._looks = False
-        if self.ended:
+        if self._ended:
             self._tell()
         elif time.monotonic() - self._ended_at > STALLED_S:
             self.ahead = 0
-            self._through(self.take_back())
+            self._told(self.take_back())
         self._look_soon()
