@@ -6,12 +6,14 @@ Pure: see `tests.worker.lanes`.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 import inorder
+from inorder.worker.threads import LOOK_S
 from tests.worker.callers import run
-from tests.worker.lanes import Scene, played
+from tests.worker.lanes import Held, Scene, Seen, played
 from tests.worker.played import HERE, THERE
 from tests.worker.pools import Pool
 
@@ -109,6 +111,45 @@ async def test_lanes_go_on_after_a_rebalance_that_took_everything_back() -> None
     it.work.own(it.fences | it.store.acquire([HERE]), {})
     await goes_on(it)
     assert it.called == ["b1", "b2"]
+
+
+@played
+async def test_a_process_that_was_stopped_makes_no_call_that_was_decided_on_before() -> None:
+    it = Scene(pool=(pool := Pool(0)))
+    it.work.watch(30.0)
+    it.give("a1")
+    await it.turns()
+    loop: Any = it.loop
+    loop.now += 20.0
+    it.store.acquire([HERE])
+    it.work.watch(30.0)
+    pool.work_all()
+    assert it.called == []
+
+
+@played
+async def test_no_call_is_made_whose_lease_ended_while_it_waited_for_a_thread() -> None:
+    it = Scene(queue=True, pool=(pool := Pool(0)))
+    lease = Held()
+    it.give("a1", lease=lease)
+    await it.turns()
+    lease.over = True
+    pool.work_all()
+    await it.rest()
+    assert (it.called, it.lapsed) == ([], [1])
+
+
+@played
+async def test_how_long_a_call_took_is_told_as_its_thread_saw_it() -> None:
+    seen = Seen()
+    it = Scene(at_once=2, pool=(pool := Pool(0)), observer=seen)
+    assert it.work._calls._threads is not None
+    it.work._calls._threads.ahead = 5
+    it.give("a1 b1 c1 d1")
+    await it.turns()
+    pool.work()
+    await it.rest(2 * LOOK_S)
+    assert [told for told in seen.told if told[0] == "called"] == [("called", 0, 1_000.0, 1_000.0, False)]
 
 
 @pytest.mark.parametrize(

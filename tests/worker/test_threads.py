@@ -176,6 +176,42 @@ async def test_after_a_rest_what_waits_is_not_taken_back_at_the_first_look() -> 
 
 
 @played
+@pytest.mark.parametrize("busiest", [False, True])
+async def test_what_comes_while_others_wait_does_not_put_off_that_they_are_taken_back(busiest: bool) -> None:
+    it = Scene()
+    it.threads.ahead = 5
+    runs = it.begin("a", busiest=busiest)
+    for _ in range(3):
+        await asyncio.sleep(STALLED_S / 2)
+        runs += it.begin("b")
+    assert it.told == [runs[:3]]
+
+
+@played
+async def test_what_waits_is_left_alone_while_calls_are_as_fast_as_they_were() -> None:
+    it = Scene()
+    await it.at_rate(2_000)
+    it.begin("a", "b")
+    for _ in range(200):
+        it.begin("c")
+        it.pool.work()
+        await asyncio.sleep(1 / 2_000)
+    assert it.threads.ahead > 0
+    assert all(one.began_at is not None for told in it.told for one in told)
+
+
+@played
+async def test_what_waits_is_left_alone_while_calls_are_as_slow_as_they_were() -> None:
+    it = Scene()
+    await it.at_rate(0.5 * FAST)
+    await asyncio.sleep(2 * RATE_S)
+    runs = it.begin("a", "b")
+    it.pool.work()
+    await turns()
+    assert it.told == [runs[:1]]
+
+
+@played
 async def test_what_was_decided_too_long_ago_is_not_called() -> None:
     """The process may have been stopped since."""
     it = Scene()
