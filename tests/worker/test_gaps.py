@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import inorder
 from inorder.core.waiting import Wait
-from tests.worker.bench import Bench, entries, until
+from tests.worker.bench import PATIENCE_S, Bench, entries, until
 
 LIMITS = inorder.Limits(gap_s=0.1)
 
@@ -41,7 +43,7 @@ def test_the_missing_event_starts_a_parked_key_again(bench: Bench) -> None:
 
 def test_a_gap_that_fills_in_time_parks_nothing(bench: Bench) -> None:
     bench.produce(*entries("a", 2))
-    working = bench.start(bench.declare(limits=inorder.Limits(gap_s=0.5)))
+    working = bench.start(bench.declare(limits=inorder.Limits(gap_s=PATIENCE_S)))
     until("it waits", lambda: bench.waiting("a") == [2])
     bench.produce(*entries("a", 1))
     until("it went on", lambda: bench.effects().get("a") == [1, 2])
@@ -50,10 +52,12 @@ def test_a_gap_that_fills_in_time_parks_nothing(bench: Bench) -> None:
 
 
 def test_a_gap_whose_time_runs_out_between_two_runs_is_seen_by_the_next(bench: Bench) -> None:
+    limits = inorder.Limits(gap_s=1.0)
     bench.produce(*entries("a", 2))
-    bench.work(bench.declare(limits=LIMITS))
+    bench.work(bench.declare(limits=limits))
     assert bench.parked() == []
-    bench.start(bench.declare(limits=LIMITS))
+    time.sleep(limits.gap_s)
+    bench.start(bench.declare(limits=limits))
     until("it is parked", lambda: bench.parked() == ["a"])
     assert bench.waiting("a") == [2]
 
