@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import inorder
-from inorder.worker.threads import LOOK_S
+from inorder.worker.threads import LOOK_S, STALLED_S
 from tests.worker.callers import run
 from tests.worker.lanes import Held, Scene, Seen, played
 from tests.worker.played import HERE, THERE
@@ -87,15 +87,29 @@ async def test_while_what_a_handler_needs_is_down_no_call_is_made_that_waits_for
 
 
 @played
-async def test_lanes_that_finish_make_no_call_that_waits_for_a_thread() -> None:
-    it = Scene(at_once=1, pool=(pool := Pool(0)))
+async def test_lanes_that_finish_make_the_calls_that_wait_for_a_thread() -> None:
+    """Else all that came with them would be delivered again."""
+    it = Scene(at_once=1, pool=Pool(0))
     it.give("a1 b1")
     await it.turns()
     finished = asyncio.Event()
     it.work.finish(finished.set)
-    await asyncio.wait_for(finished.wait(), 1.0)
-    pool.work_all()
-    assert it.called == []
+    await goes_on(it)
+    assert (it.called, finished.is_set(), it.applied()) == (["a1"], True, {"a": 1})
+
+
+@played
+async def test_lanes_that_finish_do_not_wait_for_what_waits_for_busy_threads() -> None:
+    it = Scene(at_once=1, pool=(pool := Pool(0)))
+    assert it.work._calls._threads is not None
+    it.work._calls._threads.ahead = 1
+    it.give("a1 b1")
+    await it.turns()
+    finished = asyncio.Event()
+    it.work.finish(finished.set)
+    pool.work()
+    await it.rest(2 * STALLED_S)
+    assert (it.called, finished.is_set()) == (["a1"], True)
 
 
 @played

@@ -254,7 +254,6 @@ class LaneWork:
     def finish(self, finished: Callable[[], None]) -> None:
         """Finish what runs, start nothing more, and commit."""
         self._deciding.stopping = self._waking.stopping = True
-        self._calls.take_back()
         self._lanes.drop(lambda event: True)
         if self._commits.busy or self._groups.now.changes or self._calls.running:
             self._loop.call_later(0.005, self.finish, finished)
