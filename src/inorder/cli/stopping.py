@@ -42,6 +42,9 @@ class Stopping:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        if self.received is not None:
+            # The process ends, and the second of two signals that are one may find it still doing so.
+            return
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
