@@ -148,7 +148,7 @@ async def test_what_waits_for_threads_that_are_busy_for_long_is_taken_back() -> 
     assert it.told == [runs[:1]]
     await asyncio.sleep(3 * LOOK_S)
     assert (it.told, it.threads.ahead) == ([runs[:1], runs[1:]], 0)
-    assert [one.began_at is None for one in runs] == [False, True, True]
+    assert [one.made for one in runs] == [True, False, False]
     it.pool.work()
     assert it.names() == ["a"], "nobody calls it now"
 
@@ -162,7 +162,7 @@ async def test_what_waits_is_taken_back_when_calls_have_become_slow() -> None:
     it.pool.work()
     await asyncio.sleep(2 * LOOK_S)
     assert (it.told, it.threads.ahead) == ([runs], 0)
-    assert [one.began_at is None for one in runs] == [False, True, True]
+    assert [one.made for one in runs] == [True, False, False]
 
 
 @played
@@ -197,7 +197,7 @@ async def test_what_waits_is_left_alone_while_calls_are_as_fast_as_they_were() -
         it.pool.work()
         await asyncio.sleep(1 / 2_000)
     assert it.threads.ahead > 0
-    assert all(one.began_at is not None for told in it.told for one in told)
+    assert all(one.made for told in it.told for one in told)
 
 
 @played
@@ -222,7 +222,7 @@ async def test_what_was_decided_too_long_ago_is_not_called() -> None:
     it.pool.work()
     await turns()
     assert (it.names(), it.told) == (["a"], [runs])
-    assert [one.began_at is None for one in runs] == [False, True]
+    assert [one.made for one in runs] == [True, False]
 
 
 @played
@@ -280,7 +280,7 @@ def test_real_threads_lose_nothing_and_call_nothing_twice() -> None:
             if chance.random() < 0.1:
                 runs = runs + threads.take_back()
             running -= len(runs)
-            todo.extend(one.entity.key for one in runs if one.began_at is None)
+            todo.extend(one.entity.key for one in runs if not one.made)
             fill()
             if not todo and not running:
                 over.set()

@@ -36,9 +36,10 @@ class _Sky:
     def __init__(self, receipts: Sequence[Receipt]) -> None:
         changes: dict[float, tuple[list[int], list[int]]] = {}
         for index, one in enumerate(receipts):
-            if one.received_at < (one.settled_at or 0.0):
+            landed_at = one.settled_at or 0.0
+            if one.received_at < landed_at:
                 changes.setdefault(one.received_at, ([], []))[0].append(index)
-                changes.setdefault(one.settled_at or 0.0, ([], []))[1].append(index)
+                changes.setdefault(landed_at, ([], []))[1].append(index)
         self._changes = sorted(changes.items())
         self._receipts = receipts
         self.entities: Counter[str] = Counter()

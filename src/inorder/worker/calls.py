@@ -97,10 +97,9 @@ class Calls:
         if away_s > limit_s / 2:
             # The process was stopped, or a handler kept the loop from the others: they are not to blame.
             for run in self.runs:
-                if run.began_at is not None:
+                if run.made:
                     run.began_at += away_s
-        due = [run for run in self.runs if run.began_at is not None and run.began_at < now - limit_s]
-        late = [run for run in due if self._leave(run)]
+        late = [run for run in self.runs if run.began_at < now - limit_s and self._leave(run)]
         self.runs.difference_update(late)
         return late
 
@@ -113,12 +112,10 @@ class Calls:
         """Let the threads end, and those calls that still run: nothing follows from what becomes of them."""
         left, self.runs = self.runs, set()
         if self._threads is not None:
-            # First: the threads that take the place of those that hang would begin with it.
-            self._threads.take_back()
-        for run in left:
-            self._leave(run)
-        if self._threads is not None:
-            self._threads.close()
+            self._threads.close(left)
+        else:
+            for run in left:
+                self._leave(run)
 
     def take_back(self) -> None:
         """Calls that still wait for a thread are to be decided on again. Whoever says so calls `fill` in the end."""
@@ -212,7 +209,7 @@ class Calls:
     def _told(self, runs: list[Run]) -> None:
         """These have ended, or were not made."""
         try:
-            self._not_made([run for run in runs if run.began_at is None])
+            self._not_made([run for run in runs if not run.made])
             for run in runs:
                 if run in self.runs:
                     self.runs.discard(run)

@@ -181,9 +181,8 @@ class Deciding:
         """A handler returned or raised: what that means, and whether its lane may go on."""
         entity = run.entity
         if self._observed:
-            began = run.decided_at if run.began_at is None else run.began_at
-            ended = time.monotonic() if run.ended_at is None else run.ended_at
-            self._observer.called(run.events[0].slice, began, ended, run.error is not None)
+            ended = min(run.ended_at, time.monotonic())
+            self._observer.called(run.events[0].slice, run.began_at, ended, run.error is not None)
         if run.epoch != self._known.epoch:
             # Decided on knowledge that turned out old: the guard must look again.
             self._lanes.put_back(entity.key, received(run.events))

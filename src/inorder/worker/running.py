@@ -7,6 +7,7 @@ import threading
 
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition
+from inorder.core.waiting import NEVER
 
 OLD_S = 0.5
 """A call that waited longer than this for its thread is not made, but decided on again: the process may have been
@@ -57,15 +58,18 @@ class Run:
         self.fence = fence
         self.decided_at = decided_at
         self.busiest = busiest
-        self.began_at: float | None = None
-        """When the handler was called; None: it was not, or not yet."""
-        self.ended_at: float | None = None
-        """When the handler was through, where a thread called it."""
+        self.began_at = self.ended_at = NEVER
+        """When the handler was called, and when it was through, where a thread called it."""
         self.error: BaseException | None = None
         self.task: asyncio.Task[None] | None = None
         self.thread: threading.Thread | None = None
-        self.ending: threading.Lock | None = None
+        self.ending = threading.Lock()
         """Taken once, by whoever is first: the thread that is through with it, or the loop that gives up on it."""
+
+    @property
+    def made(self) -> bool:
+        """Whether the handler was called."""
+        return self.began_at < NEVER
 
     def holds(self, now: float) -> bool:
         """Whether it may still be made. From any thread."""

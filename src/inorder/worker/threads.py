@@ -12,7 +12,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from inorder.worker.pool import Pool, be_left
@@ -69,7 +69,6 @@ class Threads:
 
     def begin(self, run: Run) -> None:
         """Make a call as soon as a thread is free."""
-        run.ending = threading.Lock()
         if not (self._first or self._waiting):
             self._ended_at = max(self._ended_at, run.decided_at)
         (self._first if run.busiest else self._waiting).append(run)
@@ -87,14 +86,17 @@ class Threads:
 
     def leave(self, run: Run) -> bool:
         """Do without the thread that a call hangs in. False: it has ended meanwhile."""
-        if run.thread is None or run.ending is None or not run.ending.acquire(blocking=False):
+        if run.thread is None or not run.ending.acquire(blocking=False):
             return False
         self._pool.leave(run.thread)
         return True
 
-    def close(self) -> None:
-        """Let the threads end. From any thread."""
+    def close(self, left: Iterable[Run] = ()) -> None:
+        """Let the threads end, and leave those that are within one of these. From any thread."""
+        # First: the threads that take the place of those that are left would begin with it.
         self.take_back()
+        for run in left:
+            self.leave(run)
         self._pool.close()
 
     # In a thread.
@@ -109,7 +111,7 @@ class Threads:
             run.began_at = now
             self._call(run)
             run.ended_at = time.monotonic()
-        if run.ending is not None and not run.ending.acquire(blocking=False):
+        if not run.ending.acquire(blocking=False):
             # It was given up on, and this thread is about to be told to end: it must not be within another call then.
             be_left()
         self._ended.append(run)
