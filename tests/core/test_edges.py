@@ -13,7 +13,7 @@ from inorder.core.guard import Decision, Guard
 from inorder.core.lanes import Lanes
 from inorder.core.limits import Limits
 from inorder.core.order import Order
-from inorder.core.planner import NoRoom, Planner
+from inorder.core.planner import Effect, NoRoom, Planner
 from inorder.core.ranges import Ranges
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
@@ -117,7 +117,7 @@ def strict() -> Planner:
     return Planner(Guard(Order.STRICT), Retry(), Limits(), True, lambda error: ErrorClass.TRANSIENT)
 
 
-class Nothing:
+class Nothing(Effect):
     """No effect."""
 
     def apply(self, entity: Entity, event: Event) -> None:

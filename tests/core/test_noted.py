@@ -10,7 +10,7 @@ from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order, Outcome
-from inorder.core.planner import NoRoom, Planner
+from inorder.core.planner import Effect, NoRoom, Planner
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
 from inorder.core.rows import Counter
@@ -20,7 +20,7 @@ HOME = Partition("topic", 0)
 PIECE = Slice.of(HOME, [Record(HOME, 0, b"a", b"")])
 
 
-class Failing:
+class Failing(Effect):
     """A handler that fails for these versions."""
 
     def __init__(self, *versions: int) -> None:

@@ -12,7 +12,7 @@ from inorder.core.event import Event, Malformed, Partition, Record, Slice, finge
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order
-from inorder.core.planner import NoRoom, Outage, Planner
+from inorder.core.planner import Effect, NoRoom, Outage, Planner
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
 from inorder.core.rows import Counter, Reason
@@ -22,7 +22,7 @@ HOME, THERE = Partition("topic", 0), Partition("topic", 1)
 NOW, GAP_S = 1_000.0, 60.0
 
 
-class Works:
+class Works(Effect):
     """An effect that notes what it did, and fails where it is told to."""
 
     def __init__(self, *fails: int) -> None:

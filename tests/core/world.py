@@ -16,7 +16,7 @@ from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Outcome
-from inorder.core.planner import Outage, Planner
+from inorder.core.planner import Effect, Outage, Planner
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.waiting import NEVER
 from inorder.errors import Mismatch
@@ -51,7 +51,7 @@ def classify(error: BaseException) -> ErrorClass:
     }[error.fault]
 
 
-class Appending:
+class Appending(Effect):
     """A fold that appends to its state in place, and only then fails: nothing but `undo` can save the state."""
 
     def __init__(self, case: Case) -> None:

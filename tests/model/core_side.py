@@ -17,7 +17,7 @@ from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order
-from inorder.core.planner import Planner
+from inorder.core.planner import Effect, Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.rows import EntityRow
@@ -36,7 +36,7 @@ class Poisoned(Exception):
     """What the handler raises."""
 
 
-class Appending:
+class Appending(Effect):
     """A fold whose state is the list of the versions that took effect."""
 
     def __init__(self, poison: tuple[int, int] | None) -> None:

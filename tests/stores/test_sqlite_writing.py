@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,10 +55,38 @@ def test_a_refusal_in_any_part_undoes_all(store: SqliteStore, wrong: EntityRow) 
 def test_parts_hold_every_row_once() -> None:
     rows = [(key, 0) for key in KEYS]
     for most, sizes in ((1, [1] * 10), (2, [2] * 5), (4, [4, 4, 2]), (8, [8, 2]), (16, [8, 2])):
-        parts = list(many.portions(rows, most))
+        parts = [rows[some] for some in many.portions(len(rows), most)]
         assert [len(part) for part in parts] == sizes
         assert [one for part in parts for one in part] == rows
-    assert list(many.portions([], 1)) == []
+    assert list(many.portions(0, 1)) == []
+
+
+def test_plain_entities_are_written_beside_those_with_ranges_and_those_that_wait(store: SqliteStore) -> None:
+    kinds: dict[str, dict[str, Any]] = {
+        "a": {},
+        "b": {"ranges": b"[[3,4]]"},
+        "c": {"waits": True},
+        "d": {"state": None},
+    }
+    for revision in (0, 1):
+        write(store, [row(key, revision, **kind) for key, kind in kinds.items()])
+    found = store._connection.execute("SELECT key, revision, ranges, state, waits FROM inorder_entities ORDER BY key")
+    assert found.fetchall() == [
+        ("a", 2, b"", b"{}", 0),
+        ("b", 2, b"[[3,4]]", b"{}", 0),
+        ("c", 2, b"", b"{}", 1),
+        ("d", 2, b"", None, 0),
+    ]
+
+
+@pytest.mark.parametrize("stale", ["a", "b", "c"])
+def test_a_refusal_among_plain_entities_or_others_undoes_all(store: SqliteStore, stale: str) -> None:
+    kinds: dict[str, dict[str, Any]] = {"a": {}, "b": {"ranges": b"[[3,4]]"}, "c": {"waits": True}}
+    write(store, [row(key, 0, **kind) for key, kind in kinds.items()])
+    with pytest.raises(Mismatch) as refusal:
+        write(store, [row(key, 1 + (key == stale), **kind) for key, kind in kinds.items()])
+    assert refusal.value.keys == [stale]
+    assert versions(store) == dict.fromkeys(kinds, 1)
 
 
 def test_a_sqlite_that_takes_few_values_gets_few_rows_at_once(store: SqliteStore) -> None:

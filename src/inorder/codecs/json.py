@@ -17,7 +17,7 @@ from mypy_extensions import mypyc_attr
 from inorder.codecs.explaining import explain, field_before, shown
 from inorder.codecs.payload import decoder, json_name
 from inorder.codecs.salvage import Salvage
-from inorder.core.event import MAX_VERSION, Event, Malformed, Slice, fingerprint, fingerprints
+from inorder.core.event import MAX_VERSION, Event, Malformed, Slice, fingerprint
 from inorder.core.words import describe, one_line
 from inorder.declaration import POSITION, Declaration
 
@@ -50,7 +50,7 @@ class JsonCodec:
         return (events, []) if events is not None else self._read_each(piece)
 
     def _read_together(self, piece: Slice) -> list[Event] | None:
-        """The common case: each step goes over all records, in C but for the last. None: not all are plainly right.
+        """The common case: most steps go over all records, in C. None: not all are plainly right.
 
         What makes a record plainly right is the same as in `_read_each`. Quotes are counted over all of them: none has
         fewer than it must have, or it would not have been decoded, so the sum is right only if each of them is.
@@ -59,6 +59,7 @@ class JsonCodec:
         if named is None:
             return None
         longest = self._limits.key_bytes // 4
+        events: list[Event] = []
         try:
             together = b"".join(values)  # type: ignore[arg-type]
             if b"\\" in together:
@@ -66,24 +67,24 @@ class JsonCodec:
             quotes = together.count(b'"')
             if quotes != self._quotes * len(values) and not self._plain(values, quotes):  # type: ignore[arg-type]
                 return None
+            most = self._limits.event_bytes
+            if len(together) > most and max(map(len, values)) > most:  # type: ignore[arg-type]
+                return None
             payloads = list(map(self._decode, values))  # type: ignore[arg-type]
             keys, versions, ids = (list(map(get, payloads)) for get in named)
-            if (
-                max(map(len, values)) > self._limits.event_bytes  # type: ignore[arg-type]
-                or set(map(type, versions)) != {int}
-                or min(versions) < 1
-                or max(versions) > MAX_VERSION
-                or not _plain_texts(keys, longest)
-                or not _plain_texts(ids, longest)
-            ):
+            if max(versions) > MAX_VERSION or "\0" in "".join(keys) or "\0" in "".join(ids):
                 return None
+            for index in range(len(payloads)):
+                key, version, event_id = keys[index], versions[index], ids[index]
+                if type(key) is not str or type(version) is not int or type(event_id) is not str:
+                    return None
+                event = Event(key, version, event_id, fingerprint(event_id), payloads[index], piece, index)
+                if event.version < 1 or not 0 < len(event.key) <= longest or not 0 < len(event.id) <= longest:
+                    return None
+                events.append(event)
         except Exception:
             return None
-        prints = fingerprints(ids)
-        return [
-            Event(keys[index], versions[index], ids[index], prints[index], payloads[index], piece, index)
-            for index in range(len(payloads))
-        ]
+        return events
 
     def _read_each(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
         """One record after the other, with a reason for each that is refused."""
@@ -189,13 +190,6 @@ def _strings(found: Any) -> int:
     if type(found) is list:
         return sum([_strings(value) for value in found])
     return 0
-
-
-def _plain_texts(texts: Sequence[Any], longest: int) -> bool:
-    """Whether all of these are texts of 1 to `longest` characters without NUL."""
-    return (
-        set(map(type, texts)) == {str} and all(texts) and max(map(len, texts)) <= longest and "\0" not in "".join(texts)
-    )
 
 
 def _getter(declared: Declaration) -> Callable[..., Callable[[Any], Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, final
 from zlib import crc32
 
@@ -168,9 +168,3 @@ class Malformed(msgspec.Struct):
 def fingerprint(event_id: str) -> int:
     """CRC-32 of an event id. Never 0, which stands for "no event" (a version that an operator skipped)."""
     return crc32(event_id.encode()) or 1
-
-
-def fingerprints(event_ids: Iterable[str]) -> list[int]:
-    """The same of many, in one pass."""
-    found = list(map(crc32, map(str.encode, event_ids)))
-    return [one or 1 for one in found] if 0 in found else found

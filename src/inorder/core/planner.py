@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Protocol
 
 import msgspec
 from mypy_extensions import mypyc_attr
@@ -26,14 +25,20 @@ from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.core.words import describe
 
 
-class Effect(Protocol):
-    """What a consumer does with an event that may take effect."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Effect:
+    """What a consumer does with an event that may take effect.
+
+    A class to be inherited, not a protocol: compiled, its methods are then called without Python in between.
+    """
 
     def apply(self, entity: Entity, event: Event) -> None:
         """Let the event take effect. An exception means that it did not."""
+        raise NotImplementedError
 
     def undo(self, entity: Entity) -> None:
         """After a failed `apply`: make the entity what it was, its stored state with `entity.applied` in effect."""
+        raise NotImplementedError
 
 
 class Abort(BaseException):
@@ -131,13 +136,13 @@ class Planner:
         Returns the rest, by key: from the first event of a key that needs more thought, all of its events.
         """
         aside: dict[str, list[Event]] = {}
-        changed, apply = changes.entities, effect.apply
+        changed = changes.entities
         done = 0
         for event in events:
             key = event.key
             entity = entities[key]
             version = event.version
-            if version != entity.version + 1 or entity.waiting is not None or key in aside:
+            if version != entity.version + 1 or entity.waiting is not None or (aside and key in aside):
                 if version <= entity.version and entity.waiting is None:
                     changes.strayed(version - entity.version - 1)
                     self._refuse(event, _SETTLED[self.guard.decide(entity, event)], changes, now)
@@ -145,15 +150,17 @@ class Planner:
                     aside.setdefault(key, []).append(event)
                 continue
             try:
-                apply(entity, event)
+                effect.apply(entity, event)
             except Exception as error:
                 effect.undo(entity)
                 self.failed(entity, event, error, changes, now)
                 continue
             entity.version = version
             entity.recent.append(event.fingerprint)
+            if not entity.applied:
+                # Else it is among them already.
+                changed[key] = entity
             entity.applied.append(event)
-            changed[key] = entity
             done += 1
             if changes.witness is not None:
                 changes.witness(event, Outcome.APPLIED)

@@ -14,7 +14,7 @@ from mypy_extensions import mypyc_attr
 from inorder.codecs.payload import checker, decoder, encoder
 from inorder.core.entity import Entity
 from inorder.core.event import Event
-from inorder.core.planner import Abort
+from inorder.core.planner import Abort, Effect
 from inorder.declaration import Declaration
 from inorder.errors import Fenced, Mismatch, Unreachable, UsageError
 from inorder.ports import Transaction
@@ -107,7 +107,7 @@ class Finisher:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class BatchEffect:
+class BatchEffect(Effect):
     """What effects inside a batch have in common. Events in `barred` fail with the error given, without being tried."""
 
     def __init__(self, declared: Declaration) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
-from itertools import chain
 from typing import Any
 
 from inorder.stores.rows import Row
@@ -22,36 +21,51 @@ _ROW = re.compile(r"\(\?1,[^()]*\)")
 class Rows:
     """A statement that is written down for one row, run for many.
 
-    `blobs` and `booleans` are the columns of that type, counted from 0, the stream left out. sqlite3 looks for an
-    adapter for each value that is `bytes` or a `bool`, which takes longer than to write the row.
+    `blobs` and `booleans` are the columns of that type, counted from 0, the stream left out; `but` are those that the
+    statement does not bind, because it has the same for all rows. sqlite3 looks for an adapter for each value that is
+    `bytes` or a `bool`, which takes longer than to write the row.
     """
 
-    def __init__(self, statement: str, blobs: Collection[int] = (), booleans: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        statement: str,
+        blobs: Collection[int] = (),
+        booleans: Collection[int] = (),
+        but: Collection[int] = (),
+    ) -> None:
         self.statement = statement
-        self._bound_as: dict[int, Callable[[Any], Any]] = dict.fromkeys(blobs, _blob) | dict.fromkeys(booleans, int)
+        self._but = but
+        self._bound_as = dict.fromkeys(blobs, _blobs) | dict.fromkeys(booleans, _integers)
 
     def run(self, connection: sqlite3.Connection, stream: int, rows: Sequence[Row]) -> int:
         """Run the statement for all of the rows, in their order. Returns how many it wrote."""
         if not rows:
             return 0
+        columns = [
+            self._bound_as.get(place, list)(column)
+            for place, column in enumerate(zip(*rows, strict=True))
+            if place not in self._but
+        ]
         values = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-        most = min(MOST_ROWS, floor_of_two((values - 1) // len(rows[0])))
-        return sum(self._once(connection, stream, some) for some in portions(rows, most))
+        most = min(MOST_ROWS, floor_of_two((values - 1) // len(columns)))
+        return sum(
+            self._once(connection, stream, [column[some] for column in columns]) for some in portions(len(rows), most)
+        )
 
-    def _once(self, connection: sqlite3.Connection, stream: int, rows: Sequence[Row]) -> int:
-        values = [stream, *chain.from_iterable(rows)]
-        width = len(rows[0])
-        for column, bound_as in self._bound_as.items():
-            values[1 + column :: width] = map(bound_as, values[1 + column :: width])
-        return connection.execute(_for_many(self.statement, len(rows)), values).rowcount
+    def _once(self, connection: sqlite3.Connection, stream: int, columns: Sequence[list[Any]]) -> int:
+        count, width = len(columns[0]), len(columns)
+        values: list[Any] = [stream] * (1 + count * width)
+        for place, column in enumerate(columns, 1):
+            values[place::width] = column
+        return connection.execute(_for_many(self.statement, count), values).rowcount
 
 
-def portions(rows: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
-    """All of the rows, in their order, in parts of powers of two: so there are few statements, which SQLite keeps."""
+def portions(count: int, most: int) -> Iterator[slice]:
+    """So many rows, in their order, in parts of powers of two: so there are few statements, which SQLite keeps."""
     start = 0
-    while start < len(rows):
-        end = start + min(most, floor_of_two(len(rows) - start))
-        yield rows[start:end]
+    while start < count:
+        end = start + min(most, floor_of_two(count - start))
+        yield slice(start, end)
         start = end
 
 
@@ -60,8 +74,14 @@ def floor_of_two(number: int) -> int:
     return 1 << number.bit_length() - 1
 
 
-def _blob(value: bytes | None) -> bytearray | None:
-    return None if value is None else bytearray(value)
+def _blobs(column: Sequence[bytes | None]) -> list[bytearray | None]:
+    if None in column:
+        return [None if value is None else bytearray(value) for value in column]
+    return list(map(bytearray, column))  # type: ignore[arg-type]
+
+
+def _integers(column: Sequence[bool]) -> list[int]:
+    return list(map(int, column))
 
 
 @cache

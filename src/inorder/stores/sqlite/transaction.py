@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, theirs
 
 ENTITIES = Rows("entities_write", blobs=(3, 4, 5), booleans=(6,))
+PLAIN = Rows("entities_write_plain", blobs=(4, 5), but=(3, 6))
+RANGES, WAITS = itemgetter(3), itemgetter(6)
 HELD, RELEASED = Rows("held_insert", blobs=(9, 10, 11)), Rows("held_delete")
 WAITING, FLOWING = Rows("waiting_upsert", booleans=(7,)), Rows("waiting_delete")
 
@@ -129,8 +132,10 @@ class SqliteTransaction(LetterWrites):
     def _compare_and_set(self, rows: Sequence[EntityRow]) -> None:
         if not rows:
             return
-        new, last = sum(not row.expected for row in rows), self._last()
-        written = ENTITIES.run(self._connection, self._stream, list(map(msgspec.structs.astuple, rows)))
+        new, last = [row.expected for row in rows].count(0), self._last()
+        plain, others = _plain_and_others(list(map(msgspec.structs.astuple, rows)))
+        written = PLAIN.run(self._connection, self._stream, plain)
+        written += ENTITIES.run(self._connection, self._stream, others)
         # The second tells of a row that was to be there, is not, and has just been put in.
         if written != len(rows) or self._last() - last != new:
             raise self._mismatch(rows)
@@ -164,3 +169,10 @@ class SqliteTransaction(LetterWrites):
             run(SQL["letter_upsert"], letters)
         if changes.counts:
             run(SQL["count_add"], [(*at, n) for at, n in sorted(changes.counts.items()) if n])
+
+
+def _plain_and_others(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Entities that have no ranges and wait for nothing, as most do, and the rest."""
+    if not any(map(RANGES, rows)) and not any(map(WAITS, rows)):
+        return rows, []
+    return [row for row in rows if not (row[3] or row[6])], [row for row in rows if row[3] or row[6]]
