@@ -72,7 +72,8 @@ def changes(
     made.released = set(released)
     made.letters = list(letters)
     made.waits = dict(waits or {})
-    made.counts = {(tally, name): n for name, n in (counts or {}).items()}
+    for name, n in (counts or {}).items():
+        made.count(name, n)
     return made
 
 

@@ -135,7 +135,8 @@ def test_counts_add_up(place: Place) -> None:
     write(store, what=changes(one, counts={"received": 5, "applied": 5}))
     write(store, what=changes(one, counts={"received": 2, "held": 2}))
     late = changes(two, counts={"received": 1, "applied": 1})
-    late.counts |= {(one, "held"): -2, (one, "applied"): 2}
+    late.count("held", -2, one)
+    late.count("applied", 2, one)
     write(store, what=late)
     assert store.counts([one]) == {"received": 7, "applied": 7, "held": 0}
     assert store.counts([two]) == {"received": 1, "applied": 1}

@@ -10,8 +10,8 @@ from contextvars import ContextVar
 
 import inorder
 from inorder.errors import HandlerExit
-from inorder.worker.calls import QUICK_CALLS
 from inorder.worker.pool import Left
+from inorder.worker.slots import QUICK_CALLS
 from tests.worker.callers import NAMED, Caller, Doors, run, sync, turns
 from tests.worker.consumers import Entry
 from tests.worker.lanes import played

@@ -21,7 +21,8 @@ class Changes:
     """
 
     __slots__ = (
-        "counts",
+        "_counts",
+        "_delivered",
         "distances",
         "effects",
         "entities",
@@ -52,22 +53,31 @@ class Changes:
         self.released: set[tuple[str, int]] = set()
         self.letters: list[Letter] = []
         self.waits: dict[str, Waiting | None] = {}
-        self.counts: dict[tuple[int, str], int] = {}
+        self._counts: dict[tuple[int, str], int] = {}
+        self._delivered: dict[Outcome, int] = {}
         self.preceding: Changes | None = None
         """What is being written while this is decided: it takes room too."""
 
     def __bool__(self) -> bool:
-        return bool(self.counts or self.entities)
+        return bool(self._counts or self._delivered or self.entities)
+
+    @property
+    def counts(self) -> dict[tuple[int, str], int]:
+        """What to add to each count, by tally and name."""
+        counts = self._counts.copy()
+        for outcome, n in self._delivered.items():
+            for name in (Counter.RECEIVED, outcome):
+                counts[self.tally, name] = counts.get((self.tally, name), 0) + n
+        return counts
 
     def count(self, name: str, n: int = 1, tally: int | None = None) -> None:
         """Add `n` to a count, of this worker's tally unless another is named."""
         at = (self.tally if tally is None else tally, name)
-        self.counts[at] = self.counts.get(at, 0) + n
+        self._counts[at] = self._counts.get(at, 0) + n
 
     def delivered(self, outcome: Outcome, n: int = 1) -> None:
-        """`n` deliveries came to `outcome`."""
-        self.count(Counter.RECEIVED, n)
-        self.count(outcome, n)
+        """`n` deliveries came to `outcome`: each is received, too."""
+        self._delivered[outcome] = self._delivered.get(outcome, 0) + n
 
     def strayed(self, distance: int) -> None:
         """An event came `distance` versions ahead of the one that was due, or (below 0) behind it."""

@@ -30,6 +30,7 @@ Skipped versions are kept as ranges too, but for `commutative`, which tells them
 from __future__ import annotations
 
 from enum import Enum
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
@@ -55,6 +56,18 @@ class Decision(Enum):
     LATE = "late"
 
 
+# A member that is looked up in its enum takes longer than the decision itself, before Python 3.12.
+APPLY: Final = Decision.APPLY
+HOLD: Final = Decision.HOLD
+DUPLICATE: Final = Decision.DUPLICATE
+STALE: Final = Decision.STALE
+CONFLICT: Final = Decision.CONFLICT
+LATE: Final = Decision.LATE
+_STRICT: Final = Order.STRICT
+_LATEST: Final = Order.LATEST
+_COMMUTATIVE: Final = Order.COMMUTATIVE
+
+
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Guard:
     """The decision for one stream: its order, and the version up to which its entities start out complete."""
@@ -69,46 +82,46 @@ class Guard:
     def decide(self, entity: Entity, event: Event) -> Decision:
         """What may be done with `event` now, given what `entity` has seen. Changes nothing."""
         version, order = event.version, self.order
-        if order is Order.STRICT:
+        if order is _STRICT:
             if version == entity.version + 1:
-                return Decision.APPLY
+                return APPLY
             if version > entity.version:
-                return Decision.HOLD
-        elif order is Order.LATEST:
+                return HOLD
+        elif order is _LATEST:
             if version > entity.version:
-                return Decision.LATE if entity.ranges.starts and version in entity.ranges else Decision.APPLY
-        elif order is Order.COMMUTATIVE:
+                return LATE if entity.ranges.starts and version in entity.ranges else APPLY
+        elif order is _COMMUTATIVE:
             if version > entity.version and version not in entity.ranges:
-                return Decision.APPLY
+                return APPLY
         else:
-            return Decision.APPLY
+            return APPLY
         return self._already_covered(entity, event)
 
     def _already_covered(self, entity: Entity, event: Event) -> Decision:
         version, order = event.version, self.order
         if version <= self.baseline:
-            return Decision.STALE
+            return STALE
         later = max(0, entity.version - version)
-        if order is Order.LATEST:
+        if order is _LATEST:
             if event.fingerprint in entity.recent:
-                return Decision.DUPLICATE
+                return DUPLICATE
             if later:
-                return Decision.STALE
-        elif order is Order.COMMUTATIVE:
+                return STALE
+        elif order is _COMMUTATIVE:
             later += entity.ranges.count_above(version)
         elif version in entity.ranges:
-            return Decision.LATE
+            return LATE
         if later >= len(entity.recent):
-            return Decision.DUPLICATE
+            return DUPLICATE
         known = entity.recent[-1 - later]
         if known == _SKIPPED:
-            return Decision.LATE
-        return Decision.DUPLICATE if known == event.fingerprint else Decision.CONFLICT
+            return LATE
+        return DUPLICATE if known == event.fingerprint else CONFLICT
 
     def advance(self, entity: Entity, version: int, fingerprint: int) -> None:
         """Note that `version` took effect. Only for a version that `decide` said APPLY of."""
         order = self.order
-        if order is Order.COMMUTATIVE:
+        if order is _COMMUTATIVE:
             later = entity.ranges.count_above(version)
             if later == 0:
                 entity.recent.append(fingerprint)
@@ -127,7 +140,7 @@ class Guard:
 
         Under `latest` this covers nothing else: versions before it are as welcome as they were.
         """
-        if self.order is not Order.LATEST:
+        if self.order is not _LATEST:
             self.advance(entity, version, _SKIPPED)
-        if self.order is not Order.COMMUTATIVE:
+        if self.order is not _COMMUTATIVE:
             entity.ranges.add(version)

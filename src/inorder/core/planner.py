@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
+from typing import Final
 
 import msgspec
 from mypy_extensions import mypyc_attr
@@ -15,7 +16,7 @@ from mypy_extensions import mypyc_attr
 from inorder.core.changes import Changes
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Malformed, Partition
-from inorder.core.guard import Decision, Guard
+from inorder.core.guard import APPLY, CONFLICT, DUPLICATE, HOLD, LATE, STALE, Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order, Outcome
 from inorder.core.retry import ErrorClass, Retry
@@ -61,11 +62,14 @@ class NoRoom(Abort):
 NO_ROOM_S = 30.0
 """When an event that waits, and has no room to become a dead letter, is tried again."""
 
+_APPLIED: Final = Outcome.APPLIED
+"""As in `guard`: looked up once."""
+
 _SETTLED = {
-    Decision.DUPLICATE: Outcome.DUPLICATE,
-    Decision.STALE: Outcome.STALE,
-    Decision.CONFLICT: Outcome.CONFLICT,
-    Decision.LATE: Outcome.LATE,
+    DUPLICATE: Outcome.DUPLICATE,
+    STALE: Outcome.STALE,
+    CONFLICT: Outcome.CONFLICT,
+    LATE: Outcome.LATE,
 }
 
 _STOPPED = {Wait.PARKED, Wait.REPLAY}
@@ -163,9 +167,9 @@ class Planner:
             entity.applied.append(event)
             done += 1
             if changes.witness is not None:
-                changes.witness(event, Outcome.APPLIED)
+                changes.witness(event, _APPLIED)
         if done:
-            changes.delivered(Outcome.APPLIED, done)
+            changes.delivered(_APPLIED, done)
         return aside
 
     def advance(self, entity: Entity, events: Sequence[Event], effect: Effect, changes: Changes, now: float) -> None:
@@ -198,10 +202,10 @@ class Planner:
             return False
         decision = self.guard.decide(entity, event)
         waiting = entity.waiting
-        strays = decision is not Decision.APPLY and event.receiver is None and (waiting is None or waiting.open)
-        if strays and not (noted and decision is Decision.HOLD):
+        strays = decision is not APPLY and event.receiver is None and (waiting is None or waiting.open)
+        if strays and not (noted and decision is HOLD):
             changes.strayed(event.version - entity.version - 1)
-        if decision is Decision.APPLY:
+        if decision is APPLY:
             # The last version may wait as its own duplicate, delivered again while it was a letter. It goes first:
             # nobody would look for it once the state is past it.
             duplicate_first = self._strict and event.receiver is None and entity.version in entity.held
@@ -209,7 +213,7 @@ class Planner:
                 return True
             if event.receiver is None:
                 self.hold(entity, event, changes, now)
-        elif decision is Decision.HOLD:
+        elif decision is HOLD:
             if event.receiver is not None:
                 return False
             if early is None or (waiting is not None and not waiting.open):
@@ -238,7 +242,7 @@ class Planner:
         self.guard.advance(entity, event.version, event.fingerprint)
         entity.applied.append(event)
         changes.entities[entity.key] = entity
-        changes.settled(event, Outcome.APPLIED)
+        changes.settled(event, _APPLIED)
         if entity.waiting is not None:
             if event.receiver is not None:
                 entity.held.pop(event.version, None)
@@ -311,7 +315,7 @@ class Planner:
             return False
         if self._strict:
             return event.version == last + 1
-        return event.version > last and self.guard.decide(entity, event) is Decision.APPLY
+        return event.version > last and self.guard.decide(entity, event) is APPLY
 
     def sets_going(self, entity: Entity, event: Event) -> bool:
         """Whether events wait in the store for just this one, and can be decided in the same batch."""

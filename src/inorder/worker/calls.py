@@ -1,30 +1,21 @@
-"""Calls of a handler without `tx`: coroutines on the loop, sync functions in threads. Knows nothing of order.
-
-A coroutine is run by a slot, a task that calls the handler again and again for as long as there is something to do: a
-task for each event would cost more than all the rest. Each call has a context of its own, as in a task of its own.
-"""
+"""Calls of a handler without `tx`: coroutines in slots, sync functions in threads. Knows nothing of order."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Coroutine, Generator
-from contextvars import copy_context
-from types import coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from inorder.context import Context
 from inorder.core.event import Event, Partition
 from inorder.declaration import Declaration
-from inorder.errors import HandlerTimeout
 from inorder.worker.blame import failure
 from inorder.worker.pool import Left
 from inorder.worker.running import Run
+from inorder.worker.slots import slot
 from inorder.worker.threads import Threads
-
-QUICK_CALLS = 16
-"""So many calls of one slot may end without having waited for anything, before all others have a turn."""
 
 
 class Calls:
@@ -86,9 +77,9 @@ class Calls:
             if self._threads is not None:
                 self._threads.begin(run)
                 continue
-            run.task = slot = self._loop.create_task(self._slot(run))
-            self._slots.add(slot)
-            slot.add_done_callback(self._slot_ended)
+            run.task = task = self._loop.create_task(self._slot(run))
+            self._slots.add(task)
+            task.add_done_callback(self._slot_ended)
 
     def late(self, limit_s: float) -> list[Run]:
         """Give up on the calls that have been running for longer than `limit_s`, and return them."""
@@ -144,48 +135,27 @@ class Calls:
 
     # Coroutines.
 
-    async def _slot(self, run: Run) -> None:
-        """Call the handler, again and again while there is something to do."""
-        following: Run | None = run
-        function, bare = self._function, self._bare
-        me, quick = run.task, 0
-        assert me is not None
-        while following is not None:
-            run = following
-            run.task, run.began_at = me, run.decided_at
-            try:
-                call = function(run.events[0].payload) if bare else self._call(run)
-                enter = copy_context().run
-                try:
-                    waits_for = enter(call.send, None)
-                except StopIteration:
-                    quick += 1
-                else:
-                    quick = 0
-                    await _rest(call, enter, waits_for)
-            except asyncio.CancelledError:
-                run.error = HandlerTimeout("was cancelled")
-            except (Left, GeneratorExit):
-                raise
-            except BaseException as error:
-                run.error = failure(error)
-            if run not in self.runs:
-                # It was given up on, and this slot with it.
-                return
-            self.runs.discard(run)
-            self._over(run)
-            if me.cancelling():
-                # Whoever cancelled this task has not taken it back: the next call would be hit.
-                self._loop.call_soon(self.fill)
-                return
-            if quick >= QUICK_CALLS:
-                quick = 0
-                await asyncio.sleep(0)
-            following = self._next()
+    def _slot(self, run: Run) -> Coroutine[Any, Any, None]:
+        return slot(run, self._call, self._slot_over, self._next)
 
     def _call(self, run: Run) -> Coroutine[Any, Any, Any]:
+        if self._bare:
+            return self._function(run.events[0].payload)  # type: ignore[no-any-return]
         argument, extra = self._arguments(run)
         return self._function(argument, **extra)  # type: ignore[no-any-return]
+
+    def _slot_over(self, run: Run) -> bool:
+        """A call of a slot has ended. Returns whether the slot goes on."""
+        if run not in self.runs:
+            # It was given up on, and its slot with it.
+            return False
+        self.runs.discard(run)
+        self._over(run)
+        if run.task is not None and run.task.cancelling():
+            # Whoever cancelled this task has not taken it back: the next call would be hit.
+            self._loop.call_soon(self.fill)
+            return False
+        return True
 
     def _slot_ended(self, slot: asyncio.Task[None]) -> None:
         self._slots.discard(slot)
@@ -242,21 +212,3 @@ class Calls:
             fence=run.fence,
             partition=str(run.partition),
         )
-
-
-@coroutine
-def _rest(call: Coroutine[Any, Any, Any], enter: Callable[..., Any], waits_for: Any) -> Generator[Any, Any, None]:
-    """Go on with a call that waits, in the context that it began in."""
-    try:
-        while True:
-            error: BaseException | None = None
-            try:
-                yield waits_for
-            except GeneratorExit:
-                enter(call.close)
-                raise
-            except BaseException as thrown:
-                error = thrown
-            waits_for = enter(call.send, None) if error is None else enter(call.throw, error)
-    except StopIteration:
-        return

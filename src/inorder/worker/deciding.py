@@ -83,9 +83,8 @@ class Deciding:
         now = time.monotonic()
         if not self._commits.confirmed(now):
             return None
-        may_begin, batch = self._may_begin, self._batch
-        while events := lanes.start(batch):
-            ours = list(filter(may_begin, events))
+        while events := lanes.start(self._batch):
+            ours = [event for event in events if self._may_begin(event)]
             if len(ours) < len(events):
                 lanes.put_back(events[0].key, ours)
                 continue
@@ -192,9 +191,9 @@ class Deciding:
         else:
             if self._last_pause_s:
                 self._go_on()
-            group, applied = self._groups.now, self._planner.applied
+            group = self._groups.now
             for event in run.events:
-                applied(entity, event, group.changes)
+                self._planner.applied(entity, event, group.changes)
                 if event.receiver is None:
                     group.events.append(event)
                 else:
