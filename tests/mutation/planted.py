@@ -62,7 +62,13 @@ PLANTED = (
         "SQLite: a row is replaced whatever its revision",
         "sqlite",
         "stores/sqlite/statements.sql",
-        ("\nWHERE e.revision = excluded.revision - 1;", ";"),
+        ("\nWHERE e.revision = excluded.revision - 1;\n\n-- entities_write_plain", ";\n\n-- entities_write_plain"),
+    ),
+    _one(
+        "SQLite: a plain row is replaced whatever its revision",
+        "sqlite",
+        "stores/sqlite/statements.sql",
+        ("\nWHERE e.revision = excluded.revision - 1;\n\n-- entities_last", ";\n\n-- entities_last"),
     ),
     _one(
         "PostgreSQL: a row is replaced whatever its revision",
@@ -277,15 +283,15 @@ PLANTED = (
         "a late event is taken for a conflict",
         "core",
         "core/guard.py",
-        ("        if known == _SKIPPED:\n            return Decision.LATE\n", ""),
+        ("        if known == _SKIPPED:\n            return LATE\n", ""),
     ),
     _one(
         "`>=` for `>`: strict order lets gaps through",
         "core",
         "core/guard.py",
         (
-            "            if version == entity.version + 1:\n                return Decision.APPLY\n",
-            "            if version >= entity.version + 1:\n                return Decision.APPLY\n",
+            "            if version == entity.version + 1:\n                return APPLY\n",
+            "            if version >= entity.version + 1:\n                return APPLY\n",
         ),
     ),
 )

@@ -6,6 +6,8 @@ Pure: time is played, see `tests.worker.lanes`.
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from contextvars import ContextVar
 
 import inorder
@@ -133,6 +135,64 @@ async def test_a_call_that_waited_was_a_turn_for_the_others() -> None:
 
 
 @played
+async def test_calls_that_fail_at_once_let_others_have_a_turn_too() -> None:
+    @inorder.handler(**NAMED)
+    async def fails(_: Entry) -> None:
+        raise ValueError
+
+    it = Caller(fails, most=1)
+    it.start(*(run(f"a{n}", 1) for n in range(2 * QUICK_CALLS)))
+    await asyncio.sleep(0)
+    assert 0 < len(it.over) <= QUICK_CALLS
+
+
+@played
+async def test_a_slot_that_is_cancelled_between_two_calls_leaves_the_rest_to_another() -> None:
+    cancelled: set[object] = set()
+
+    @inorder.handler(**NAMED)
+    async def handle(_: Entry) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if not cancelled:
+            cancelled.add(task)
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+    it = Caller(handle, most=1)
+    it.start(*(run(f"a{n}", 1) for n in range(3 * QUICK_CALLS)))
+    await turns()
+    await turns()
+    assert it.errors() == [None] * (3 * QUICK_CALLS)
+
+
+@played
+async def test_a_call_that_was_cancelled_is_not_kept_until_garbage_is_searched() -> None:
+    kept: list[weakref.ref[object]] = []
+
+    class Large:
+        pass
+
+    @inorder.handler(**NAMED)
+    async def waits(_: Entry) -> None:
+        large = Large()
+        kept.append(weakref.ref(large))
+        await asyncio.sleep(1.0)
+
+    it = Caller(waits, most=1)
+    it.start(run("a", 1))
+    await turns()
+    gc.disable()
+    try:
+        for slot in it.calls._slots:
+            slot.cancel()
+        await turns()
+        assert it.errors() == ["HandlerTimeout"]
+        assert [reference() for reference in kept] == [None]
+    finally:
+        gc.enable()
+
+
+@played
 async def test_a_handler_that_is_cancelled_by_others_has_failed() -> None:
     doors = Doors()
     it = Caller(doors.handler(), most=1)
@@ -184,11 +244,28 @@ async def test_a_loop_that_ends_closes_the_handlers_that_wait() -> None:
     it = Caller(waits)
     one = run("a", 1)
     slot = it.calls._slot(one)
-    one.task = asyncio.current_task()
     it.calls.runs.add(one)
     slot.send(None)
     slot.close()
     assert (ended, it.over) == (["a"], [])
+
+
+@played
+async def test_a_handler_that_fails_as_its_loop_ends_means_nothing() -> None:
+    @inorder.handler(**NAMED)
+    async def waits(_: Entry) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            raise ValueError
+
+    it = Caller(waits)
+    one = run("a", 1)
+    slot = it.calls._slot(one)
+    it.calls.runs.add(one)
+    slot.send(None)
+    slot.close()
+    assert (it.over, one.error) == ([], None)
 
 
 # Calls that take too long.

@@ -162,7 +162,7 @@ class Planner:
             entity.version = version
             entity.recent.append(event.fingerprint)
             if not entity.applied:
-                # Else it is among them already.
+                # Else it is there already: `rows` empties the list, and what is given up is loaded anew.
                 changed[key] = entity
             entity.applied.append(event)
             done += 1

@@ -159,7 +159,11 @@ class Calls:
 
     def _slot_ended(self, slot: asyncio.Task[None]) -> None:
         self._slots.discard(slot)
-        error = None if slot.cancelled() else slot.exception()
+        if slot.cancelled():
+            # Between two calls: there may be something for another slot.
+            self._loop.call_soon(self.fill)
+            return
+        error = slot.exception()
         if error is not None and not isinstance(error, Left):
             self._failed(error)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from contextvars import copy_context
 from types import coroutine
 from typing import Any
@@ -22,47 +23,51 @@ QUICK_CALLS = 16
 
 
 async def slot(
-    run: Run,
+    first: Run,
     call: Callable[[Run], Coroutine[Any, Any, Any]],
     over: Callable[[Run], bool],
     following: Callable[[], Run | None],
 ) -> None:
-    """Make this call, and those that follow. Whoever makes a task of it notes that in `run` before it begins.
+    """Make this call, and those that follow.
 
     `call` begins the handler's coroutine. `over` is told of a call that has ended, and says whether the slot goes on;
     `following`, what to call next, None if nothing.
     """
-    await _calls(run, call, over, following)
+    # A task takes a coroutine, and what is below, which passes on what handlers wait for, is a generator.
+    await _calls(first, call, over, following)
 
 
 @coroutine
 def _calls(
-    run: Run | None,
+    first: Run,
     call: Callable[[Run], Coroutine[Any, Any, Any]],
     over: Callable[[Run], bool],
     following: Callable[[], Run | None],
 ) -> Generator[Any, Any, None]:
-    me = None if run is None else run.task
-    quick = 0
+    me, quick = asyncio.current_task(), 0
+    run: Run | None = first
     while run is not None:
         run.task, run.began_at = me, run.decided_at
         quick += 1
+        waits_for = thrown = None
         try:
-            handling = call(run)
-            enter, send = copy_context().run, handling.send
+            handler = call(run)
+            enter, send = copy_context().run, handler.send
             try:
                 waits_for = enter(send, None)
                 quick = 0
                 while True:
-                    thrown: BaseException | None = None
+                    thrown = None
                     try:
                         yield waits_for
                     except GeneratorExit:
-                        enter(handling.close)
+                        # The loop is closed: what the handler still has to say of it is nobody's business.
+                        with suppress(BaseException):
+                            enter(handler.close)
                         raise
                     except BaseException as error:
                         thrown = error
-                    waits_for = enter(send, None) if thrown is None else enter(handling.throw, thrown)
+                    waits_for = enter(send, None) if thrown is None else enter(handler.throw, thrown)
             except StopIteration:
                 pass
         except asyncio.CancelledError:
@@ -71,6 +76,9 @@ def _calls(
             raise
         except BaseException as error:
             run.error = failure(error)
+        finally:
+            # An error knows this frame: that would be a cycle, and keep what the handler had until garbage is searched.
+            waits_for = thrown = None
         if not over(run):
             return
         if quick >= QUICK_CALLS:

@@ -21,8 +21,8 @@ from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, theirs
 
 ENTITIES = Rows("entities_write", blobs=(3, 4, 5), booleans=(6,))
-PLAIN = Rows("entities_write_plain", blobs=(4, 5), but=(3, 6))
-RANGES, WAITS = itemgetter(3), itemgetter(6)
+RANGES, WAITS = 3, 6
+PLAIN = Rows("entities_write_plain", blobs=(4, 5), but=(RANGES, WAITS))
 HELD, RELEASED = Rows("held_insert", blobs=(9, 10, 11)), Rows("held_delete")
 WAITING, FLOWING = Rows("waiting_upsert", booleans=(7,)), Rows("waiting_delete")
 
@@ -167,12 +167,13 @@ class SqliteTransaction(LetterWrites):
         if changes.letters:
             letters = [(self._stream, *from_letter(letter, changes.tally)) for letter in changes.letters]
             run(SQL["letter_upsert"], letters)
-        if changes.counts:
-            run(SQL["count_add"], [(*at, n) for at, n in sorted(changes.counts.items()) if n])
+        counts = [(*at, n) for at, n in sorted(changes.counts.items()) if n]
+        if counts:
+            run(SQL["count_add"], counts)
 
 
 def _plain_and_others(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     """Entities that have no ranges and wait for nothing, as most do, and the rest."""
-    if not any(map(RANGES, rows)) and not any(map(WAITS, rows)):
+    if not any(map(itemgetter(RANGES), rows)) and not any(map(itemgetter(WAITS), rows)):
         return rows, []
-    return [row for row in rows if not (row[3] or row[6])], [row for row in rows if row[3] or row[6]]
+    return [row for row in rows if not (row[RANGES] or row[WAITS])], [row for row in rows if row[RANGES] or row[WAITS]]
