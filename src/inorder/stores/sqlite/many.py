@@ -12,7 +12,7 @@ from inorder.stores.rows import Row
 from inorder.stores.sqlite.opening import SQL
 
 MOST_ROWS = 128
-"""Rows in one statement, a power of two. The more there are, the longer SQLite takes to read each, and to prepare it."""
+"""Rows in one statement, a power of two. The more there are, the longer SQLite takes to prepare it and to read each."""
 
 _ROW = re.compile(r"\(\?1,[^()]*\)")
 """One row as it stands in a statement: the stream, and what is bound in the order it comes."""
