@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 import inorder
+from inorder.core.changes import Changes
+from inorder.core.entity import Entity
+from inorder.core.event import Event
+from inorder.core.planner import Planner
+from inorder.declaration import Declaration
 from inorder.worker import turning
+from inorder.worker.assemble import planner_for
 from tests.worker.bench import Bench, entries, until
 from tests.worker.conftest import kinds
 from tests.worker.consumers import Entry
@@ -180,10 +186,15 @@ def test_calls_that_never_wait_let_those_that_do_go_on(bench: Bench) -> None:
 def test_an_error_in_what_a_call_came_to_ends_the_worker(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is inorder's own fault then: to go on would leave the key's lane standing for good."""
 
-    def broken(*_: Any) -> None:
-        raise RuntimeError("broken")
+    class Broken(Planner):
+        def applied(self, entity: Entity, event: Event, changes: Changes) -> None:
+            raise RuntimeError("broken")
 
-    monkeypatch.setattr("inorder.core.planner.Planner.applied", broken)
+    def broken(declared: Declaration) -> Planner:
+        it = planner_for(declared)
+        return Broken(it.guard, it.retry, it.limits, it.parks, it.classify)
+
+    monkeypatch.setattr("inorder.worker.assemble.planner_for", broken)
     bench.produce(*entries("a", 1))
     working = bench.start(bench.declare())
     until("it ends", lambda: working.ended)
