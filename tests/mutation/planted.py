@@ -62,13 +62,7 @@ PLANTED = (
         "SQLite: a row is replaced whatever its revision",
         "sqlite",
         "stores/sqlite/statements.sql",
-        ("\nWHERE e.revision = excluded.revision - 1;\n\n-- entities_write_plain", ";\n\n-- entities_write_plain"),
-    ),
-    _one(
-        "SQLite: a plain row is replaced whatever its revision",
-        "sqlite",
-        "stores/sqlite/statements.sql",
-        ("\nWHERE e.revision = excluded.revision - 1;\n\n-- entities_last", ";\n\n-- entities_last"),
+        ("\nWHERE e.revision = excluded.revision - 1;", ";"),
     ),
     _one(
         "PostgreSQL: a row is replaced whatever its revision",

@@ -17,6 +17,7 @@ from inorder.stores.sqlite import SqliteStore, many
 from tests.stores.making import changes, gap, held, row, versions, write
 
 KEYS = [f"k{n}" for n in range(10)]
+KINDS: dict[str, dict[str, Any]] = {"a": {}, "b": {"ranges": b"[[3,4]]"}, "c": {"waits": True}, "d": {"state": None}}
 
 
 @pytest.fixture
@@ -62,14 +63,8 @@ def test_parts_hold_every_row_once() -> None:
 
 
 def test_plain_entities_are_written_beside_those_with_ranges_and_those_that_wait(store: SqliteStore) -> None:
-    kinds: dict[str, dict[str, Any]] = {
-        "a": {},
-        "b": {"ranges": b"[[3,4]]"},
-        "c": {"waits": True},
-        "d": {"state": None},
-    }
     for revision in (0, 1):
-        write(store, [row(key, revision, **kind) for key, kind in kinds.items()])
+        write(store, [row(key, revision, **kind) for key, kind in KINDS.items()])
     found = store._connection.execute("SELECT key, revision, ranges, state, waits FROM inorder_entities ORDER BY key")
     assert found.fetchall() == [
         ("a", 2, b"", b"{}", 0),
@@ -81,12 +76,11 @@ def test_plain_entities_are_written_beside_those_with_ranges_and_those_that_wait
 
 @pytest.mark.parametrize("stale", ["a", "b", "c"])
 def test_a_refusal_among_plain_entities_or_others_undoes_all(store: SqliteStore, stale: str) -> None:
-    kinds: dict[str, dict[str, Any]] = {"a": {}, "b": {"ranges": b"[[3,4]]"}, "c": {"waits": True}}
-    write(store, [row(key, 0, **kind) for key, kind in kinds.items()])
+    write(store, [row(key, 0, **kind) for key, kind in KINDS.items()])
     with pytest.raises(Mismatch) as refusal:
-        write(store, [row(key, 1 + (key == stale), **kind) for key, kind in kinds.items()])
+        write(store, [row(key, 1 + (key == stale), **kind) for key, kind in KINDS.items()])
     assert refusal.value.keys == [stale]
-    assert versions(store) == dict.fromkeys(kinds, 1)
+    assert versions(store) == dict.fromkeys(KINDS, 1)
 
 
 def test_a_sqlite_that_takes_few_values_gets_few_rows_at_once(store: SqliteStore) -> None:

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 import inorder
 from inorder.errors import HandlerExit
 from inorder.worker.pool import Left
+from inorder.worker.running import Run
 from inorder.worker.slots import QUICK_CALLS
 from tests.worker.callers import NAMED, Caller, Doors, run, sync, turns
 from tests.worker.consumers import Entry
@@ -230,6 +231,14 @@ async def test_a_slot_that_is_left_behind_ends_in_silence() -> None:
     assert (it.failed, it.over, it.calls._slots) == ([], [], set())
 
 
+def begun_and_closed(it: Caller, one: Run) -> None:
+    """A call as it is when its loop is closed while the handler waits."""
+    slot = it.calls._slot(one)
+    it.calls.runs.add(one)
+    slot.send(None)
+    slot.close()
+
+
 @played
 async def test_a_loop_that_ends_closes_the_handlers_that_wait() -> None:
     ended: list[str] = []
@@ -242,11 +251,7 @@ async def test_a_loop_that_ends_closes_the_handlers_that_wait() -> None:
             ended.append(entry.key)
 
     it = Caller(waits)
-    one = run("a", 1)
-    slot = it.calls._slot(one)
-    it.calls.runs.add(one)
-    slot.send(None)
-    slot.close()
+    begun_and_closed(it, run("a", 1))
     assert (ended, it.over) == (["a"], [])
 
 
@@ -261,10 +266,7 @@ async def test_a_handler_that_fails_as_its_loop_ends_means_nothing() -> None:
 
     it = Caller(waits)
     one = run("a", 1)
-    slot = it.calls._slot(one)
-    it.calls.runs.add(one)
-    slot.send(None)
-    slot.close()
+    begun_and_closed(it, one)
     assert (it.over, one.error) == ([], None)
 
 

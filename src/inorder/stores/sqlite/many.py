@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import count
 from typing import Any
 
 from inorder.stores.rows import Row
@@ -16,14 +17,16 @@ MOST_ROWS = 128
 
 _ROW = re.compile(r"\(\?1,[^()]*\)")
 """One row as it stands in a statement: the stream, and what is bound in the order it comes."""
+_BOUND = re.compile(r"\?(?!1)")
+_NONE: Mapping[int, str] = {}
 
 
 class Rows:
     """A statement that is written down for one row, run for many.
 
-    `blobs` and `booleans` are the columns of that type, counted from 0, the stream left out; `but` are those that the
-    statement does not bind, because it has the same for all rows. sqlite3 looks for an adapter for each value that is
-    `bytes` or a `bool`, which takes longer than to write the row.
+    `blobs` and `booleans` are the columns of that type, counted from 0, the stream left out. sqlite3 looks for an
+    adapter for each value that is `bytes` or a `bool`, which takes longer than to write the row. `same` are columns
+    that all of the rows have in common, with their value in SQL: they are not bound, which would take as long.
     """
 
     def __init__(
@@ -31,11 +34,12 @@ class Rows:
         statement: str,
         blobs: Collection[int] = (),
         booleans: Collection[int] = (),
-        but: Collection[int] = (),
+        same: Mapping[int, str] = _NONE,
     ) -> None:
         self.statement = statement
-        self._but = but
+        self._same = same
         self._bound_as = dict.fromkeys(blobs, _blobs) | dict.fromkeys(booleans, _integers)
+        self._for_many = cache(self._written_for)
 
     def run(self, connection: sqlite3.Connection, stream: int, rows: Sequence[Row]) -> int:
         """Run the statement for all of the rows, in their order. Returns how many it wrote."""
@@ -44,7 +48,7 @@ class Rows:
         columns = [
             self._bound_as.get(place, list)(column)
             for place, column in enumerate(zip(*rows, strict=True))
-            if place not in self._but
+            if place not in self._same
         ]
         values = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
         most = min(MOST_ROWS, floor_of_two((values - 1) // len(columns)))
@@ -53,18 +57,26 @@ class Rows:
         )
 
     def _once(self, connection: sqlite3.Connection, stream: int, columns: Sequence[list[Any]]) -> int:
-        count, width = len(columns[0]), len(columns)
-        values: list[Any] = [stream] * (1 + count * width)
+        rows, width = len(columns[0]), len(columns)
+        values: list[Any] = [stream] * (1 + rows * width)
         for place, column in enumerate(columns, 1):
             values[place::width] = column
-        return connection.execute(_for_many(self.statement, count), values).rowcount
+        return connection.execute(self._for_many(rows), values).rowcount
+
+    def _written_for(self, rows: int) -> str:
+        def many(one: re.Match[str]) -> str:
+            places = count()
+            row = _BOUND.sub(lambda bound: self._same.get(next(places), bound.group()), one.group())
+            return ", ".join([row] * rows)
+
+        return _ROW.sub(many, SQL[self.statement])
 
 
-def portions(count: int, most: int) -> Iterator[slice]:
+def portions(rows: int, most: int) -> Iterator[slice]:
     """So many rows, in their order, in parts of powers of two: so there are few statements, which SQLite keeps."""
     start = 0
-    while start < count:
-        end = start + min(most, floor_of_two(count - start))
+    while start < rows:
+        end = start + min(most, floor_of_two(rows - start))
         yield slice(start, end)
         start = end
 
@@ -82,8 +94,3 @@ def _blobs(column: Sequence[bytes | None]) -> list[bytearray | None]:
 
 def _integers(column: Sequence[bool]) -> list[int]:
     return list(map(int, column))
-
-
-@cache
-def _for_many(statement: str, rows: int) -> str:
-    return _ROW.sub(lambda one: ", ".join([one.group()] * rows), SQL[statement])

@@ -51,14 +51,7 @@ ON CONFLICT (stream, key) DO UPDATE SET version = excluded.version, revision = e
   ranges = excluded.ranges, recent = excluded.recent, state = excluded.state, waits = excluded.waits
 WHERE e.revision = excluded.revision - 1;
 
--- entities_write_plain: the same of those that have no ranges and wait for nothing, as most do: less to hand over
-INSERT INTO inorder_entities AS e (stream, key, revision, version, ranges, recent, state, waits)
-VALUES (?1, ?, ? + 1, ?, x'', ?, ?, 0)
-ON CONFLICT (stream, key) DO UPDATE SET version = excluded.version, revision = excluded.revision,
-  ranges = excluded.ranges, recent = excluded.recent, state = excluded.state, waits = excluded.waits
-WHERE e.revision = excluded.revision - 1;
-
--- entities_last: each new row comes after it, so it tells how many the statements above put in
+-- entities_last: each new row comes after it, so it tells how many the statement above put in
 SELECT coalesce(max(rowid), 0) FROM inorder_entities;
 
 -- entity_revisions: after a refusal, to name the keys

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -21,8 +20,8 @@ from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, theirs
 
 ENTITIES = Rows("entities_write", blobs=(3, 4, 5), booleans=(6,))
-RANGES, WAITS = 3, 6
-PLAIN = Rows("entities_write_plain", blobs=(4, 5), but=(RANGES, WAITS))
+PLAIN = Rows("entities_write", blobs=(4, 5), same={3: "x''", 6: "0"})
+"""Those that have no ranges and wait for nothing, as most do."""
 HELD, RELEASED = Rows("held_insert", blobs=(9, 10, 11)), Rows("held_delete")
 WAITING, FLOWING = Rows("waiting_upsert", booleans=(7,)), Rows("waiting_delete")
 
@@ -133,9 +132,10 @@ class SqliteTransaction(LetterWrites):
         if not rows:
             return
         new, last = [row.expected for row in rows].count(0), self._last()
-        plain, others = _plain_and_others(list(map(msgspec.structs.astuple, rows)))
-        written = PLAIN.run(self._connection, self._stream, plain)
-        written += ENTITIES.run(self._connection, self._stream, others)
+        others = [row for row in rows if row.ranges or row.waits]
+        plain = [row for row in rows if not (row.ranges or row.waits)] if others else rows
+        written = PLAIN.run(self._connection, self._stream, list(map(msgspec.structs.astuple, plain)))
+        written += ENTITIES.run(self._connection, self._stream, list(map(msgspec.structs.astuple, others)))
         # The second tells of a row that was to be there, is not, and has just been put in.
         if written != len(rows) or self._last() - last != new:
             raise self._mismatch(rows)
@@ -170,10 +170,3 @@ class SqliteTransaction(LetterWrites):
         counts = [(*at, n) for at, n in sorted(changes.counts.items()) if n]
         if counts:
             run(SQL["count_add"], counts)
-
-
-def _plain_and_others(rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Entities that have no ranges and wait for nothing, as most do, and the rest."""
-    if not any(map(itemgetter(RANGES), rows)) and not any(map(itemgetter(WAITS), rows)):
-        return rows, []
-    return [row for row in rows if not (row[RANGES] or row[WAITS])], [row for row in rows if row[RANGES] or row[WAITS]]
