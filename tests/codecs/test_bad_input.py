@@ -145,3 +145,17 @@ def test_one_bad_record_does_not_touch_its_neighbours() -> None:
     events, malformed = codec_for(Entry).read(Slice.of(HOME, records))
     assert [(event.version, event.record.offset) for event in events] == [(1, 0), (2, 2), (3, 4)]
     assert [one.record.offset for one in malformed] == [1, 3]
+
+
+def test_some_places_of_a_slice_are_read_as_they_are_with_the_whole() -> None:
+    values = [entry(version="1"), b"bad", entry(version="2"), entry(version="3"), None, entry(version="4")]
+    piece = Slice.of(HOME, [Record(HOME, offset, None, value) for offset, value in enumerate(values, 40)])
+    codec = codec_for(Entry)
+    events, malformed = codec.read(piece)
+    for start in range(len(piece)):
+        for stop in range(start + 1, len(piece) + 3):
+            places = range(start, stop)
+            some, bad = codec.read(piece, start, stop)
+            assert some == [event for event in events if event.index in places]
+            assert bad == [one for one in malformed if one.index in places]
+            assert all(event.slice is piece for event in some)

@@ -26,11 +26,12 @@ import inorder
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
 from inorder.core.entity import Entity
-from inorder.core.event import Partition, Slice
+from inorder.core.event import Event, Malformed, Partition, Slice
 from inorder.core.rows import EntityRow, HeldRow
 from inorder.declaration import declaration_of
 from inorder.ports import Source, Store, Transaction
 from inorder.wiring import open_source, open_store
+from inorder.worker import assemble
 from inorder.worker import worker as loop
 from inorder.worker.assemble import Assembled
 from inorder.worker.settings import Settings
@@ -282,14 +283,14 @@ def _each_statement(connection: Any, reached: Callable[[], None]) -> Iterator[No
 def work(order: Order) -> None:
     """Run a worker until it is killed, or to the end of the stream."""
     death = Death(order.step, order.nth, order.signal)
-    read = JsonCodec.read
 
-    def read_and_die(self: JsonCodec, piece: Slice) -> Any:
-        found = read(self, piece)
-        death.at("decoded")
-        return found
+    class DeadlyCodec(JsonCodec):
+        def read(self, piece: Slice, start: int = 0, stop: int | None = None) -> tuple[list[Event], list[Malformed]]:
+            found = super().read(piece, start, stop)
+            death.at("decoded")
+            return found
 
-    JsonCodec.read = read_and_die  # type: ignore[method-assign]
+    assemble.JsonCodec = DeadlyCodec  # type: ignore[attr-defined]
     loop.END_CHECK_S = loop.POLL_S = 0.02
     function = consumer(
         order.kind, order.store, order.effects, lambda: death.at("handler: begins"), lambda: death.at("handler: ends")

@@ -287,7 +287,7 @@ class Scene:
         """These are handed over in one job."""
         job = Job()
         for piece in pieces:
-            job.add(self.unit(piece), piece, *self.codec.read(piece))
+            job.add(self.unit(piece), piece)
         self.work.take_in([job])
 
     def unit(self, piece: Slice) -> Unit:

@@ -216,10 +216,9 @@ def test_a_store_that_writes_in_the_workers_process_says_so() -> None:
 def test_lanes_have_a_store_of_their_own_each_time_and_share_what_room_there_is(scene: Scene, queue: bool) -> None:
     witness: Any = object()
     parts = scene.put_together(CALL, Messages() if queue else Alone(), witness)
-    make, read = scene.given["LaneRunner"]
-    assert read(Slice.of(HERE, [Record(HERE, 0, b"a", b"{")]))[1], "it reads what waited"
+    (make,) = scene.given["LaneRunner"]
     make()
-    _, lanes, planner, _, keeper, tally, clock, noted, is_queue, observer = scene.given["LaneWork"]
+    _, lanes, planner, codec, keeper, tally, clock, noted, is_queue, observer = scene.given["LaneWork"]
     assert (planner.room, tally, clock) == (parts.room, parts.tally, scene.clock)
     assert (noted, is_queue, observer) == (witness, queue, scene.seen)
     assert isinstance(keeper, Keeper)
@@ -227,6 +226,8 @@ def test_lanes_have_a_store_of_their_own_each_time_and_share_what_room_there_is(
     make()
     assert scene.given["LaneWork"][4]._store is scene.stores.opened[2]
     assert lanes.at_once == 5, "as many handlers run at once as was asked for"
+    assert codec.read(Slice.of(HERE, [Record(HERE, 0, b"a", b"{")]))[1]
+    assert scene.given["Loop"][3] is None, "lanes read for themselves"
 
 
 def test_the_witness_of_each_event_is_named_after_the_worker(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ from typing import Any, cast
 import pytest
 
 from inorder.core.engine import Unit
-from inorder.core.event import Event, Malformed, Partition, Record, Slice
+from inorder.core.event import Event, Partition, Record, Slice
 from inorder.core.waiting import Wait, Waiting
 from inorder.errors import HandlerTimeout
 from inorder.worker.job import Job
@@ -61,7 +61,7 @@ class Work:
         self._note("own", dict(fences), dict(due))
 
     def take_in(self, jobs: list[Job]) -> None:
-        self._note("take in", [[event.key for event in job.events] for job in jobs], [len(job) for job in jobs])
+        self._note("take in", [[unit.next_offset - 1 for unit in job.units] for job in jobs])
 
     def try_again(self) -> None:
         self._note("try again")
@@ -105,7 +105,7 @@ class Stage:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.works: list[Work] = []
-        self.runner = LaneRunner(self._make, read)
+        self.runner = LaneRunner(self._make)
 
     def _make(self) -> LaneWork:
         self.works.append(Work(self.told, len(self.works)))
@@ -130,22 +130,19 @@ class Stage:
         return found
 
 
-def read(piece: Slice) -> tuple[list[Event], list[Malformed]]:
-    """Each record is an event of a key named like its offset; without a value it cannot be read."""
-    records = [piece.record(n) for n in range(len(piece))]
-    events = [
-        Event(f"k{one.offset}", 1, "id", 1, None, piece, n) for n, one in enumerate(records) if one.value is not None
-    ]
-    return events, [Malformed("no", piece, n) for n, one in enumerate(records) if one.value is None]
-
-
-def job(*offsets: int, partition: Partition = HERE, malformed: bool = False) -> Job:
+def job(*offsets: int, partition: Partition = HERE) -> Job:
     """Of each offset a slice of its own."""
     found = Job()
     for offset in offsets:
-        piece = Slice.of(partition, [Record(partition, offset, b"k", None if malformed else b"")])
-        found.add(Unit(partition, 1, offset + 1, 1, 0), piece, *read(piece))
+        piece = Slice.of(partition, [Record(partition, offset, b"k", b"")])
+        found.add(Unit(partition, 1, offset + 1, 1, 0), piece)
     return found
+
+
+def event(offset: int) -> Event:
+    """What is at an offset, a key named like it."""
+    piece = Slice.of(HERE, [Record(HERE, offset, b"k", b"")])
+    return Event(f"k{offset}", 1, "id", 1, None, piece, 0)
 
 
 @pytest.fixture
@@ -169,7 +166,7 @@ def test_jobs_and_partitions_come_to_the_lanes_in_their_order(stage: Stage) -> N
     gate.set()
     assert stage.heard() == [
         (0, "own", {HERE: 1}, {"a": RETRY}),
-        (0, "take in", [["k0", "k1"], ["k2"]], [2, 1]),
+        (0, "take in", [[0, 1], [2]]),
         (0, "own", {HERE: 1, THERE: 2}, {}),
     ]
     assert not stage.runner.busy()
@@ -267,7 +264,7 @@ def test_a_partition_that_goes_is_taken_out_of_what_is_queued_and_then_waited_fo
     threading.Timer(0.01, gate.set).start()
     assert stage.runner.drop({HERE}, 30)
     assert stage.heard() == [
-        (0, "take in", [[], ["k7"]], [0, 1]),
+        (0, "take in", [[], [7]]),
         (0, "drop", {HERE}),
         (0, "drained", {HERE}),
     ]
@@ -398,8 +395,7 @@ class Blocked:
 
 
 def test_a_loop_that_is_busy_is_not_given_up_on_before_its_time(stage: Stage, now: list[float]) -> None:
-    one = job(0)
-    blocked = Blocked(stage, one.events[0])
+    blocked = Blocked(stage, event(0))
     assert not stage.runner.watch(5.0)
     now[0] += 5.0
     assert not stage.runner.watch(5.0)
@@ -419,14 +415,14 @@ def test_from_a_loop_that_is_blocked_another_takes_over_what_was_under_way(
     first = job(0, 1, 2, 3)
     stage.runner.own({HERE: 1}, {"a": RETRY})
     stage.runner.submit(first)
-    stage.runner.submit(job(4, malformed=True))
+    stage.runner.submit(job(4))
     stage.heard()
     stage.on_loop(lambda: stage.work.on_settled(first.units[:1]))
     assert stage.runner.settled() == first.units[:1]
     stage.on_loop(lambda: stage.work.on_settled(first.units[1:2]))
     stage.on_loop(lambda: stage.work.on_lapsed(first.units[2:3]))
     assert stage.runner.lapsed() == first.units[2:3]
-    blocked = Blocked(stage, first.events[3], heeds=False)
+    blocked = Blocked(stage, event(3), heeds=False)
     old, thread = stage.work, stage.runner._thread
     stage.runner.submit(job(5))
     stage.runner.own({HERE: 1, THERE: 2}, {"b": RETRY})
@@ -438,7 +434,7 @@ def test_from_a_loop_that_is_blocked_another_takes_over_what_was_under_way(
         (0, "abandoned"),
         (1, "bar", "k3", HandlerTimeout, "ran for more than 5 s"),
         (1, "own", {HERE: 1, THERE: 2}, {}),
-        (1, "take in", [["k3", "k5"]], [3]),
+        (1, "take in", [[3, 4, 5]]),
     ]
     assert "key k3 version 1: the handler blocks its event loop" in caplog.text
     assert stage.runner.settled() == first.units[1:2], "it was committed"
@@ -457,13 +453,13 @@ def test_from_a_loop_that_is_blocked_another_takes_over_what_was_under_way(
     assert stage.heard() == [
         (0, "leave"),
         (1, "own", {HERE: 1}, {}),
-        (1, "take in", [["k6"]], [1]),
+        (1, "take in", [[6]]),
         (1, "watch", 5.0),
     ]
 
 
 def test_at_the_end_a_handler_that_blocks_the_loop_is_left_behind(stage: Stage) -> None:
-    blocked = Blocked(stage, job(0).events[0])
+    blocked = Blocked(stage, event(0))
     thread = stage.runner._thread
     assert not stage.runner.stop(0.001)
     assert blocked.left.is_set()
@@ -474,14 +470,14 @@ def test_at_the_end_a_handler_that_blocks_the_loop_is_left_behind(stage: Stage) 
 def test_at_the_end_who_has_finished_is_not_left_behind(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     thrown: list[object] = []
     monkeypatch.setattr("inorder.worker.lane_runner.throw", lambda *given: thrown.append(given))
-    stage.work.stuck = job(0).events[0]
+    stage.work.stuck = event(0)
     assert stage.runner.stop(30)
     assert thrown == []
 
 
 def test_at_the_end_what_only_takes_long_is_left_alone(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "inorder.worker")
-    blocked = Blocked(stage, job(0).events[0])
+    blocked = Blocked(stage, event(0))
     stage.work.stuck = None
     threading.Timer(0.02, blocked.over.set).start()
     assert not stage.runner.stop(0.001)

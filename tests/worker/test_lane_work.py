@@ -5,14 +5,19 @@ Pure: see `tests.worker.lanes`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
 import inorder
+from inorder.codecs.json import JsonCodec
+from inorder.core.event import Event, Malformed, Slice
 from inorder.core.waiting import Wait
+from inorder.declaration import Declaration
 from inorder.errors import HandlerTimeout
 from inorder.worker import commits as committing
+from inorder.worker.lane_work import READ_AT_ONCE
 from tests.worker.lanes import Scene, paused, played
 from tests.worker.played import HERE, THERE
 
@@ -35,6 +40,73 @@ async def test_under_another_order_what_is_polled_together_is_handled_as_it_came
     await it.rest()
     assert it.called == ["a3", "a4"]
     assert it.outcomes() == {"received": 3, "applied": 2, "stale": 1}
+
+
+class Noting(JsonCodec):
+    """Notes how many records it read at once."""
+
+    def __init__(self, declared: Declaration) -> None:
+        super().__init__(declared)
+        self.found: list[int] = []
+
+    def read(self, piece: Slice, start: int = 0, stop: int | None = None) -> tuple[list[Event], list[Malformed]]:
+        events, malformed = super().read(piece, start, stop)
+        self.found.append(len(events) + len(malformed))
+        return events, malformed
+
+
+@played
+async def test_handlers_have_turns_while_what_came_is_read() -> None:
+    it = Scene(at_once=1)
+    it.stop_at("w1")
+    it.give("w1 x1")
+    await it.turns()
+    codec = it.work._codec = Noting(it.declared)
+    events = [f"a{version}" for version in range(1, 2 * READ_AT_ONCE + 3)]
+    it.give(" ".join(events[:-1]))
+    it.give(events[-1])
+    for read in ([], [READ_AT_ONCE], [READ_AT_ONCE] * 2, [READ_AT_ONCE] * 2 + [1, 1]):
+        assert codec.found == read
+        await asyncio.sleep(0)
+    it.let("w1")
+    await it.rest()
+    assert it.called == ["w1", "x1", *events], "in the order in which they came"
+    assert it.outcomes() == {"received": len(events) + 2, "applied": len(events) + 2}
+
+
+@played
+async def test_while_nothing_is_queued_reading_is_all_there_is_to_do() -> None:
+    it = Scene()
+    codec = it.work._codec = Noting(it.declared)
+    it.give(" ".join(f"a{version}" for version in range(1, 3 * READ_AT_ONCE + 1)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert codec.found == [READ_AT_ONCE] * 3
+
+
+@played
+async def test_what_cannot_be_read_is_found_wherever_it_is_in_its_slice() -> None:
+    it = Scene()
+    it.give(" ".join(f"a{version}" for version in range(1, READ_AT_ONCE + 6)) + " ?")
+    await it.rest()
+    [row] = it.store.letters()
+    assert row.letter.record.offset == READ_AT_ONCE + 5
+    assert it.applied() == {"a": READ_AT_ONCE + 5}
+    assert it.settled == [(HERE.number, READ_AT_ONCE + 6)]
+
+
+@played
+async def test_what_is_read_when_its_partition_has_gone_is_left_to_whoever_has_it_now() -> None:
+    it = Scene()
+    it.give("a1 ?")
+    it.give("b1 ?", THERE)
+    it.work.drop({HERE})
+    await it.rest()
+    assert it.called == ["b1"]
+    assert [row.letter.record.partition for row in it.store.letters()] == [THERE]
+    it.take_in([])
+    await it.work.drained({HERE})
+    assert not it.work._groups._open, "nothing of it is kept"
 
 
 @played
@@ -66,6 +138,7 @@ async def test_what_is_known_is_forgotten_when_a_partition_comes_but_where_we_ar
     it.desk.loaded.clear()
     it.work.own(it.fences | it.store.acquire([THERE]), {})
     it.give("i2 r3 c3")
+    await it.turns()
     it.desk.writes.open()
     it.let("r2")
     await it.rest()

@@ -44,18 +44,19 @@ class JsonCodec:
         self._salvage = Salvage(declaration)
         self._counted = json_name(declaration.payload, declaration.version)
 
-    def read(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
-        """The events of a slice, in its order, and what could not be read."""
-        events = self._read_together(piece)
-        return (events, []) if events is not None else self._read_each(piece)
+    def read(self, piece: Slice, start: int = 0, stop: int | None = None) -> tuple[list[Event], list[Malformed]]:
+        """The events of a slice, or of some of its places, in its order, and what could not be read."""
+        values = piece.values if stop is None else piece.values[start:stop]
+        events = self._read_together(piece, start, values)
+        return (events, []) if events is not None else self._read_each(piece, start, values)
 
-    def _read_together(self, piece: Slice) -> list[Event] | None:
+    def _read_together(self, piece: Slice, start: int, values: Sequence[bytes | None]) -> list[Event] | None:
         """The common case: most steps go over all records, in C. None: not all are plainly right.
 
         What makes a record plainly right is the same as in `_read_each`. Quotes are counted over all of them: none has
         fewer than it must have, or it would not have been decoded, so the sum is right only if each of them is.
         """
-        values, named = piece.values, self._named
+        named = self._named
         if named is None:
             return None
         longest = self._limits.key_bytes // 4
@@ -78,7 +79,7 @@ class JsonCodec:
                 key, version, event_id = keys[index], versions[index], ids[index]
                 if type(key) is not str or type(version) is not int or type(event_id) is not str:
                     return None
-                event = Event(key, version, event_id, fingerprint(event_id), payloads[index], piece, index)
+                event = Event(key, version, event_id, fingerprint(event_id), payloads[index], piece, start + index)
                 if event.version < 1 or not 0 < len(event.key) <= longest or not 0 < len(event.id) <= longest:
                     return None
                 events.append(event)
@@ -86,13 +87,15 @@ class JsonCodec:
             return None
         return events
 
-    def _read_each(self, piece: Slice) -> tuple[list[Event], list[Malformed]]:
+    def _read_each(
+        self, piece: Slice, start: int, values: Sequence[bytes | None]
+    ) -> tuple[list[Event], list[Malformed]]:
         """One record after the other, with a reason for each that is refused."""
         events: list[Event] = []
         malformed: list[Malformed] = []
         decode, fields, quotes = self._decode, self._fields, self._quotes
         most, longest = self._limits.event_bytes, self._limits.key_bytes // 4
-        for index, value in enumerate(piece.values):
+        for index, value in enumerate(values, start):
             try:
                 if value is None or len(value) > most:
                     raise _Unreadable(

@@ -113,13 +113,14 @@ class Member:
         piece = Slice.of(partition, records)
         job = Job()
         unit = Unit(partition, self._fences[partition], piece.next_offset, len(piece), 0)
-        events, malformed = self._codec.read(piece)
-        if self._batches is not None and Mechanism.LANE in self._gone:
-            self._chance.shuffle(events)
-        job.add(unit, piece, events, malformed)
         if self._lanes is not None:
+            job.add(unit, piece)
             self._lanes.take_in([job])
         elif self._batches is not None:
+            events, malformed = self._codec.read(piece)
+            if Mechanism.LANE in self._gone:
+                self._chance.shuffle(events)
+            job.add(unit, piece, events, malformed)
             self._batches.run(job, [], self._fences)
             self._wake(self._batches)
 

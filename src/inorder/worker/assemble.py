@@ -33,7 +33,7 @@ from inorder.worker.worker import Loop, Runner
 TX_EVENTS = 2_000
 """Most events in one transaction of a handler with `tx`: what it locks stays locked until all of them are through."""
 CALL_EVENTS = 1_000
-"""Most events polled at once for a handler without `tx`: while more are decoded, places for handlers would be empty."""
+"""Most events polled at once for a handler without `tx`: the first of them is handled when all have been decoded."""
 
 events_log = logging.getLogger("inorder.events")
 
@@ -146,8 +146,7 @@ class Assembled:
                     witness,
                     isinstance(source, Queue),
                     observer,
-                ),
-                codec.read,
+                )
             )
         elif settings.connections > 1:
             runner = ShardedRunner(
@@ -155,7 +154,9 @@ class Assembled:
             )
         else:
             runner = BatchRunner(make, self.clock, limits.poll_events)
-        self.loop = Loop(source, self.control, runner, codec, self.clock, limits, room, on_poll, observer, self.tally)
+        # Lanes read for themselves, see there.
+        reads = codec if declared.kind is not Kind.CALL else None
+        self.loop = Loop(source, self.control, runner, reads, self.clock, limits, room, on_poll, observer, self.tally)
 
     @staticmethod
     def _registered(declared: Declaration, open_store: Callable[[], Store]) -> Store:

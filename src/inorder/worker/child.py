@@ -36,10 +36,10 @@ SWITCH_S = 0.0005
 the store's thread runs may cost it as much, while the poll loop decodes what comes next."""
 THREADS_SWITCH_S = 0.002
 """The same where many threads call a sync handler: each that is made to stop is one more to be started again."""
-SELDOM = (50_000, 10, 10)
+SELDOM = (100_000, 10, 10)
 """When to search for garbage: `gc.set_threshold`. Events are freed without that, and Python's own 700 objects are those
-of a few hundred events: a tenth of a fold's time went into searches that found nothing. This is more than there are of
-two full polls."""
+of a few hundred events: a tenth of a fold's time went into searches that found nothing. This is more than a full worker
+has of them (`Limits.in_flight_events`, two each)."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

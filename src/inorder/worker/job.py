@@ -1,9 +1,9 @@
-"""What the poll loop hands to a runner: decoded deliveries, with the units to report when they are settled."""
+"""What the poll loop hands to a runner: deliveries, with the units to report when they are settled."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 from zlib import crc32
 
@@ -12,7 +12,7 @@ from inorder.core.event import Event, Malformed, Partition, Slice
 
 
 class Job:
-    """Decoded deliveries of one or more slices."""
+    """Deliveries of one or more slices, and what was read from them, if it has been."""
 
     __slots__ = ("_settled_by_others", "events", "malformed", "pieces")
 
@@ -25,8 +25,8 @@ class Job:
     def __len__(self) -> int:
         return len(self.events) + len(self.malformed)
 
-    def add(self, unit: Unit, piece: Slice, events: list[Event], malformed: list[Malformed]) -> None:
-        """Add one slice as its codec read it."""
+    def add(self, unit: Unit, piece: Slice, events: Iterable[Event] = (), malformed: Iterable[Malformed] = ()) -> None:
+        """Add one slice, as its codec read it or unread."""
         self.pieces.append((unit, piece))
         self.events += events
         self.malformed += malformed

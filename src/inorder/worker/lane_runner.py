@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from inorder.core.engine import Unit
-from inorder.core.event import Event, Malformed, Partition, Slice
+from inorder.core.event import Event, Partition, Slice
 from inorder.core.waiting import Waiting
 from inorder.errors import HandlerTimeout
 from inorder.worker.job import Job
@@ -30,11 +30,8 @@ class LaneRunner:
     its store, and another takes over what was under way, which is read again.
     """
 
-    def __init__(
-        self, make: Callable[[], LaneWork], read: Callable[[Slice], tuple[list[Event], list[Malformed]]]
-    ) -> None:
+    def __init__(self, make: Callable[[], LaneWork]) -> None:
         self._make = make
-        self._read = read
         self._inbox: deque[Job] = deque()
         self._under_way: dict[Unit, Slice] = {}
         self._fences: dict[Partition, int] = {}
@@ -66,7 +63,7 @@ class LaneRunner:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Queue a job."""
+        """Queue a job that is not read yet."""
         self._under_way.update(job.pieces)
         self._inbox.append(job)
         self._loop.call_soon_threadsafe(self._take_in, self._work)
@@ -154,7 +151,7 @@ class LaneRunner:
         job = Job()
         for unit, piece in self._under_way.items():
             if unit not in self._settled:
-                job.add(unit, piece, *self._read(piece))
+                job.add(unit, piece)
         self.own(self._fences)
         self.submit(job)
 

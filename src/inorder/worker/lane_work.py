@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
 from inorder.core.engine import Unit
 from inorder.core.entity import Entity
-from inorder.core.event import Event, Partition
+from inorder.core.event import Event, Malformed, Partition
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
 from inorder.core.planner import Planner
@@ -38,6 +39,9 @@ from inorder.worker.waking import Waking
 
 log = logging.getLogger("inorder.worker")
 
+READ_AT_ONCE = 64
+"""So many deliveries are read before handlers have a turn: reading one takes a tenth of what a call does."""
+
 
 class LaneWork:
     """Lanes and calls of one worker. Every method runs on the event loop unless it says otherwise."""
@@ -57,6 +61,9 @@ class LaneWork:
     ) -> None:
         self.declared = declared
         self._planner = planner
+        self._codec = codec
+        self._unread: deque[Job] = deque()
+        self._reading = False
         self._queue = queue
         self._tally = tally
         self._clock = clock
@@ -115,23 +122,47 @@ class LaneWork:
             self.go()
         self._waking.note(due)
 
-    def take_in(self, jobs: list[Job]) -> None:
-        """New deliveries."""
-        self._spawn(self._load(jobs))
+    def take_in(self, jobs: Iterable[Job]) -> None:
+        """New deliveries, not read yet."""
+        self._unread.extend(jobs)
+        if not self._reading:
+            self._reading = True
+            self._spawn(self._read())
 
-    async def _load(self, jobs: list[Job]) -> None:
-        keys = {event.key for job in jobs for event in job.events}
+    async def _read(self) -> None:
+        """Read what has come, on the loop: another thread would keep handlers from Python for longer than it takes."""
+        read = 0
+        while self._unread:
+            job = self._unread.popleft()
+            for _, piece in job.pieces:
+                for start in range(0, len(piece), READ_AT_ONCE):
+                    events, malformed = self._codec.read(piece, start, start + READ_AT_ONCE)
+                    job.events += events
+                    job.malformed += malformed
+                    read += len(events) + len(malformed)
+                    if read >= READ_AT_ONCE and self._lanes.queued:
+                        read = 0
+                        await asyncio.sleep(0)
+            self._spawn(self._load(job))
+        self._reading = False
+
+    async def _load(self, job: Job) -> None:
+        """Queue what was read, with what is known of its entities at hand."""
+        keys = {event.key for event in job.events}
         if self._clock.now() < self._shared_until:
             self._known.drop(self._waking.idle(keys))
         await self._known.load(keys)
-        now = self._clock.now()
-        for job in jobs:
-            for unit, piece in job.pieces:
+        for unit, piece in job.pieces:
+            if self._known.fences.get(unit.partition) == unit.fence:
                 self._groups.opened(unit, piece)
-            self._deciding.refuse(job.malformed, now)
-            for event in self._sorted(job):
-                self._lanes.add(event)
+        self._refuse(job.malformed)
+        for event in self._sorted(job):
+            self._lanes.add(event)
         self.go()
+
+    def _refuse(self, malformed: Iterable[Malformed]) -> None:
+        """These could not be read. Those that are no longer ours are refused by whoever gets them."""
+        self._deciding.refuse([one for one in malformed if self._deciding.is_ours(one.slice)], self._clock.now())
 
     def _sorted(self, job: Job) -> Iterable[Event]:
         """What came out of order in one poll need not be held in the store: its lane may as well start in order."""
@@ -218,8 +249,7 @@ class LaneWork:
             self._groups.keep(self._known.fences)
             self.on_lost(lost)
         self._waking.at_once(waking)
-        malformed = [one for one in refused.malformed + since.malformed if self._deciding.is_ours(one.slice)]
-        self._deciding.refuse(malformed, self._clock.now())
+        self._refuse(refused.malformed + since.malformed)
         for event in received(redo):
             self._lanes.add(event)
 

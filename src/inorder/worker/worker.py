@@ -1,4 +1,4 @@
-"""One worker: polls a source, hands what it decodes to a runner, and commits what is settled."""
+"""One worker: polls a source, hands what comes to a runner, and commits what is settled."""
 
 from __future__ import annotations
 
@@ -72,6 +72,8 @@ class Runner(Protocol):
 class Loop:
     """The poll loop of one worker. `run` returns when it is stopped, or when the stream has been idle for long enough.
 
+    `codec` reads what has come; None: the runner does, in its own thread.
+
     It is its source's listener: partitions come and go inside `poll`. A queue has one partition, which all workers
     have at once: there leases keep a message from the others, and each worker looks after the keys that it made wait,
     and after those that nobody has looked after.
@@ -82,7 +84,7 @@ class Loop:
         source: Source,
         control: Store,
         runner: Runner,
-        codec: JsonCodec,
+        codec: JsonCodec | None,
         clock: Clock,
         limits: Limits,
         room: Room,
@@ -246,7 +248,7 @@ class Loop:
             if unit is not None:
                 self._observer.received(unit, piece)
                 self._pulse.events += unit.events
-                job.add(unit, piece, *self._codec.read(piece))
+                job.add(unit, piece, *(self._codec.read(piece) if self._codec is not None else ()))
         if job.pieces:
             self._runner.submit(job)
 
