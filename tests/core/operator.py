@@ -9,9 +9,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from inorder.core.changes import Changes
+from inorder.core.effect import Outage
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Slice, fingerprint
-from inorder.core.planner import Outage
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.rows import HeldRow, Letter, Reason
 from inorder.core.waiting import Wait

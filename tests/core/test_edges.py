@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inorder.core.changes import Changes
+from inorder.core.effect import Effect, NoRoom
 from inorder.core.engine import Engine, Pause
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Malformed, Partition, Record, Slice, fingerprint
@@ -13,7 +14,7 @@ from inorder.core.guard import Decision, Guard
 from inorder.core.lanes import Lanes
 from inorder.core.limits import Limits
 from inorder.core.order import Order
-from inorder.core.planner import Effect, NoRoom, Planner
+from inorder.core.planner import Planner
 from inorder.core.ranges import Ranges
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room

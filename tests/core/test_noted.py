@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from inorder.core.changes import Changes
+from inorder.core.effect import Effect, NoRoom
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order, Outcome
-from inorder.core.planner import Effect, NoRoom, Planner
+from inorder.core.planner import Planner
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
 from inorder.core.rows import Counter

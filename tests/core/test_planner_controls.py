@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, settings
 
 from inorder.core.changes import Changes
+from inorder.core.effect import Effect
 from inorder.core.entity import Entity
 from inorder.core.event import Event
 from inorder.core.guard import Decision, Guard
 from inorder.core.order import Order, Outcome
-from inorder.core.planner import Effect, Planner
+from inorder.core.planner import Planner
 from inorder.core.rows import EntityRow
 from inorder.core.waiting import Wait
 from tests.core.case import Case, cases

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from inorder.core.changes import Changes
+from inorder.core.effect import Effect, NoRoom, Outage
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Malformed, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order
-from inorder.core.planner import Effect, NoRoom, Outage, Planner
+from inorder.core.planner import Planner
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
 from inorder.core.rows import Counter, Reason

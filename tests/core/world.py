@@ -11,12 +11,13 @@ from collections import Counter as Bag
 import msgspec
 
 from inorder.core.changes import Changes
+from inorder.core.effect import Effect, Outage
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Outcome
-from inorder.core.planner import Effect, Outage, Planner
+from inorder.core.planner import Planner
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.waiting import NEVER
 from inorder.errors import Mismatch

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from inorder.core.changes import Changes
+from inorder.core.effect import Effect
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition, Record, Slice, fingerprint
 from inorder.core.guard import Guard
 from inorder.core.limits import Limits
 from inorder.core.order import Order
-from inorder.core.planner import Effect, Planner
+from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass, Retry
 from inorder.core.rows import EntityRow

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from inorder.core.planner import Outage
+from inorder.core.effect import Outage
 from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 from inorder.errors import HandlerTimeout, Unreachable
 from inorder.worker import runner as running

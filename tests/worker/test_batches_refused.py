@@ -10,7 +10,7 @@ import logging
 import msgspec
 import pytest
 
-from inorder.core.planner import Outage
+from inorder.core.effect import Outage
 from inorder.errors import Fenced, Mismatch, Poison, Unavailable, Unreachable
 from inorder.worker.batch import SHARED_S
 from tests.worker.batching import FENCES, Scene, job

@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 
 import inorder
-from inorder.core.planner import Abort, Outage
+from inorder.core.effect import Abort, Outage
 from inorder.errors import HandlerExit
 from inorder.worker import blame
 from inorder.worker.pool import Left

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from inorder.core.planner import NoRoom
+from inorder.core.effect import NoRoom
 from inorder.core.waiting import Wait, Waiting
 from inorder.errors import HandlerTimeout, Unreachable
 from inorder.worker import runner as running

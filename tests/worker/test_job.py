@@ -5,9 +5,9 @@ Pure: no thread, no store.
 
 from __future__ import annotations
 
+from inorder.core.effect import NoRoom
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Malformed, Partition, Record, Slice
-from inorder.core.planner import NoRoom
 from inorder.worker.job import Job
 from inorder.worker.standstill import Standstill
 from tests.worker.played import HERE, THERE

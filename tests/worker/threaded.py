@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from inorder.core.effect import NoRoom
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Partition, Record, Slice
-from inorder.core.planner import NoRoom
 from inorder.core.waiting import Wait, Waiting
 from inorder.worker import runner as running
 from inorder.worker.ahead import Follow, nobody_follows

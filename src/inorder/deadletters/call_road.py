@@ -14,9 +14,10 @@ from typing import Any
 
 from inorder.context import Context
 from inorder.core.changes import Changes
+from inorder.core.effect import Outage
 from inorder.core.entity import Entity
 from inorder.core.event import Event
-from inorder.core.planner import Outage, Planner
+from inorder.core.planner import Planner
 from inorder.core.replaying import Verdict
 from inorder.core.retry import ErrorClass
 from inorder.deadletters.letters import Unreadable

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 import msgspec
 
+from inorder.core.effect import Outage
 from inorder.core.order import Order
-from inorder.core.planner import Outage
 from inorder.deadletters.pace import Pace
 from inorder.deadletters.results import Drained, Result
 from inorder.deadletters.road import Road, Tried

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
+from inorder.core.effect import Outage
 from inorder.core.entity import Entity
 from inorder.core.event import Event
-from inorder.core.planner import Outage, Planner
+from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass
 from inorder.deadletters.letters import Unreadable, event_of

@@ -13,12 +13,13 @@ from typing import Any, cast
 import msgspec
 
 from inorder.core.changes import Changes
+from inorder.core.effect import Effect
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition
 from inorder.core.guard import Decision, Guard
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order, Outcome
-from inorder.core.planner import Effect, Planner, by_key
+from inorder.core.planner import Planner, by_key
 from inorder.core.rows import EntityRow
 from inorder.declaration import Declaration
 from inorder.ports import Store, Transaction

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from inorder.core.effect import Outage
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Partition
-from inorder.core.planner import Outage
 from inorder.core.waiting import Waiting
 from inorder.errors import Unavailable, Unreachable
 from inorder.proof.recorder import Scripted, found_once

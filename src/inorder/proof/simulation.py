@@ -13,8 +13,9 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+from inorder.core.effect import Outage
 from inorder.core.event import Partition, Record
-from inorder.core.planner import Outage, Planner
+from inorder.core.planner import Planner
 from inorder.core.room import Room
 from inorder.core.waiting import NEVER
 from inorder.declaration import Declaration

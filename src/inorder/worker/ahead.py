@@ -9,9 +9,9 @@ from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from inorder.core.changes import Changes
+from inorder.core.effect import Abort
 from inorder.core.entity import Entity
 from inorder.core.event import Partition
-from inorder.core.planner import Abort
 from inorder.core.rows import EntityRow, HeldRow
 from inorder.core.waiting import Waiting
 from inorder.worker.job import Job, Turn

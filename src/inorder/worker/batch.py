@@ -12,10 +12,11 @@ from contextlib import contextmanager, nullcontext
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
+from inorder.core.effect import NoRoom
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Partition
 from inorder.core.order import Outcome
-from inorder.core.planner import NoRoom, Planner
+from inorder.core.planner import Planner
 from inorder.errors import Fenced, InorderError, Mismatch
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, Observer, Store, Transaction

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from inorder.core.planner import Abort
+from inorder.core.effect import Abort
 from inorder.core.words import describe
 from inorder.errors import HandlerExit
 from inorder.worker.pool import Left

@@ -13,11 +13,12 @@ from collections.abc import Callable, Coroutine, Iterable
 from itertools import pairwise
 from typing import Any
 
+from inorder.core.effect import NoRoom, Outage
 from inorder.core.engine import Unit
 from inorder.core.entity import Entity
 from inorder.core.event import Event, Malformed, Slice
 from inorder.core.lanes import Lanes
-from inorder.core.planner import NoRoom, Outage, Planner, by_key
+from inorder.core.planner import Planner, by_key
 from inorder.ports import Clock, Observer
 from inorder.worker.calls import Calls
 from inorder.worker.commits import Commits

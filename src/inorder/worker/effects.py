@@ -12,9 +12,9 @@ from typing import Any
 from mypy_extensions import mypyc_attr
 
 from inorder.codecs.payload import checker, decoder, encoder
+from inorder.core.effect import Abort, Effect
 from inorder.core.entity import Entity
 from inorder.core.event import Event
-from inorder.core.planner import Abort, Effect
 from inorder.declaration import Declaration
 from inorder.errors import Fenced, Mismatch, Unreachable, UsageError
 from inorder.ports import Transaction

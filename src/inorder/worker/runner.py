@@ -8,9 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from inorder.core.effect import Outage
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Partition
-from inorder.core.planner import Outage
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
 from inorder.errors import HandlerTimeout, Unreachable
 from inorder.ports import Clock, Store

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from inorder.core.effect import NoRoom
 from inorder.core.event import Event, Malformed, Partition
-from inorder.core.planner import NoRoom
 
 
 class Standstill:
