@@ -80,6 +80,18 @@ def test_what_was_asked_in_an_epoch_that_is_over_is_not_kept(known: Known, asked
     assert known.find("stored") is None
 
 
+def test_what_the_store_is_being_asked_for_when_all_is_forgotten_is_asked_anew(known: Known, asked: Asked) -> None:
+    async def course() -> None:
+        loading = asyncio.create_task(known.load(["stored"]))
+        await asyncio.sleep(0)
+        known.forget()
+        asked.answer.set()
+        await loading
+
+    asyncio.run(course())
+    assert asked.questions == [["stored"]] * 2
+
+
 def test_a_new_epoch_lets_go_of_what_was_pinned(known: Known) -> None:
     known.pinned["a"] = Entity("a")
     known.begin_anew()

@@ -155,6 +155,15 @@ def stage() -> Iterator[Stage]:
         found.runner.stop(30)
 
 
+def test_what_is_being_handed_over_keeps_the_worker_busy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy: list[bool] = []
+    monkeypatch.setattr(stage.work, "take_in", lambda jobs: busy.append(stage.runner.busy()))
+    stage.runner.submit(job(0))
+    stage.heard()
+    assert busy == [True]
+    assert not stage.runner.busy()
+
+
 def test_jobs_and_partitions_come_to_the_lanes_in_their_order(stage: Stage) -> None:
     gate = threading.Event()
     stage.work.loop.call_soon_threadsafe(gate.wait, 30)
@@ -256,7 +265,7 @@ def test_what_the_lanes_say_is_passed_on(stage: Stage) -> None:
     assert stage.heard() == [(0, "try again")]
 
 
-def test_a_partition_that_goes_is_taken_out_of_what_is_queued_and_then_waited_for(stage: Stage) -> None:
+def test_a_partition_goes_after_what_came_before_and_is_waited_for(stage: Stage) -> None:
     gate = threading.Event()
     stage.work.loop.call_soon_threadsafe(gate.wait, 30)
     stage.runner.submit(job(0))
@@ -264,7 +273,7 @@ def test_a_partition_that_goes_is_taken_out_of_what_is_queued_and_then_waited_fo
     threading.Timer(0.01, gate.set).start()
     assert stage.runner.drop({HERE}, 30)
     assert stage.heard() == [
-        (0, "take in", [[], [7]]),
+        (0, "take in", [[0], [7]]),
         (0, "drop", {HERE}),
         (0, "drained", {HERE}),
     ]

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 import pytest
 
 import inorder
 from inorder.codecs.json import JsonCodec
+from inorder.core.entity import Entity
 from inorder.core.event import Event, Malformed, Slice
 from inorder.core.waiting import Wait
 from inorder.declaration import Declaration
 from inorder.errors import HandlerTimeout
 from inorder.worker import commits as committing
-from inorder.worker.lane_work import READ_AT_ONCE
+from inorder.worker.lane_work import CANCELLED, READ_AT_ONCE
 from tests.worker.lanes import Scene, paused, played
 from tests.worker.played import HERE, THERE
 
@@ -40,6 +42,11 @@ async def test_under_another_order_what_is_polled_together_is_handled_as_it_came
     await it.rest()
     assert it.called == ["a3", "a4"]
     assert it.outcomes() == {"received": 3, "applied": 2, "stale": 1}
+
+
+def some(key: str, versions: int) -> str:
+    """So many events of a key."""
+    return " ".join(f"{key}{version}" for version in range(1, versions + 1))
 
 
 class Noting(JsonCodec):
@@ -65,7 +72,7 @@ async def test_handlers_have_turns_while_what_came_is_read() -> None:
     events = [f"a{version}" for version in range(1, 2 * READ_AT_ONCE + 3)]
     it.give(" ".join(events[:-1]))
     it.give(events[-1])
-    for read in ([], [READ_AT_ONCE], [READ_AT_ONCE] * 2, [READ_AT_ONCE] * 2 + [1, 1]):
+    for read in ([], [READ_AT_ONCE], [READ_AT_ONCE] * 2, [READ_AT_ONCE] * 2 + [1]):
         assert codec.found == read
         await asyncio.sleep(0)
     it.let("w1")
@@ -75,19 +82,78 @@ async def test_handlers_have_turns_while_what_came_is_read() -> None:
 
 
 @played
-async def test_while_nothing_is_queued_reading_is_all_there_is_to_do() -> None:
+async def test_a_call_that_may_go_on_does_while_what_came_is_read() -> None:
     it = Scene()
     codec = it.work._codec = Noting(it.declared)
-    it.give(" ".join(f"a{version}" for version in range(1, 3 * READ_AT_ONCE + 1)))
-    await asyncio.sleep(0)
+    it.stop_at("w1")
+    it.give("w1")
+    await it.turns()
+    read: list[int] = []
+    it.give(some("a", 20 * READ_AT_ONCE))
+    it.stops["w1"].add_done_callback(lambda _: read.append(len(codec.found)))
+    it.let("w1")
+    await it.rest()
+    assert read[0] <= 3, "of 20"
+
+
+@played
+async def test_while_nothing_runs_and_nothing_is_queued_reading_is_all_there_is_to_do() -> None:
+    it = Scene()
+    codec = it.work._codec = Noting(it.declared)
+    it.give(some("a", 3 * READ_AT_ONCE))
     await asyncio.sleep(0)
     assert codec.found == [READ_AT_ONCE] * 3
 
 
 @played
+async def test_what_came_first_need_not_wait_until_all_that_came_is_read() -> None:
+    it = Scene()
+    codec = it.work._codec = Noting(it.declared)
+    read: list[int] = []
+    it.on_call = lambda: read.append(len(codec.found))
+    for key in "abcdefghij":
+        it.give(some(key, READ_AT_ONCE))
+    await it.rest()
+    assert read[0] <= 3, "of 10"
+
+
+@played
+async def test_what_is_read_while_the_store_answers_is_asked_for_together() -> None:
+    it = Scene()
+    it.desk.loads.close()
+    for key in "abcd":
+        it.give(f"{key}1")
+    await it.turns()
+    it.desk.loads.open()
+    await it.rest()
+    assert (it.called, it.desk.loaded) == (["a1", "b1", "c1", "d1"], [["a"], ["b", "c", "d"]])
+
+
+@played
+@pytest.mark.parametrize("abandoned", [False, True])
+async def test_at_the_end_nothing_more_is_read(abandoned: bool) -> None:
+    it = Scene(at_once=1)
+    codec = it.work._codec = Noting(it.declared)
+    it.stop_at("w1")
+    it.give("w1 x1")
+    await it.turns()
+    it.give(some("a", 20 * READ_AT_ONCE))
+    await asyncio.sleep(0)
+    read, ended = len(codec.found), list[bool]()
+    if abandoned:
+        it.work.abandon()
+    else:
+        it.work.finish(lambda: ended.append(True))
+        it.let("w1")
+    await it.rest()
+    assert bool(ended) != abandoned
+    assert len(codec.found) <= read + 1
+
+
+@played
 async def test_what_cannot_be_read_is_found_wherever_it_is_in_its_slice() -> None:
     it = Scene()
-    it.give(" ".join(f"a{version}" for version in range(1, READ_AT_ONCE + 6)) + " ?")
+    it.give(some("a", READ_AT_ONCE + 5) + " ?")
     await it.rest()
     [row] = it.store.letters()
     assert row.letter.record.offset == READ_AT_ONCE + 5
@@ -98,11 +164,18 @@ async def test_what_cannot_be_read_is_found_wherever_it_is_in_its_slice() -> Non
 @played
 async def test_what_is_read_when_its_partition_has_gone_is_left_to_whoever_has_it_now() -> None:
     it = Scene()
+    it.desk.loads.close()
     it.give("a1 ?")
     it.give("b1 ?", THERE)
+    await it.turns()
+    codec = it.work._codec = Noting(it.declared)
+    it.give("c1 ?")
     it.work.drop({HERE})
+    await it.turns()
+    it.desk.loads.open()
     await it.rest()
     assert it.called == ["b1"]
+    assert codec.found == [], "what was not read by then never is"
     assert [row.letter.record.partition for row in it.store.letters()] == [THERE]
     it.take_in([])
     await it.work.drained({HERE})
@@ -144,6 +217,34 @@ async def test_what_is_known_is_forgotten_when_a_partition_comes_but_where_we_ar
     await it.rest()
     assert it.desk.loaded == [["i"]]
     assert it.applied() == {"i": 2, "r": 3, "c": 3, "w": 0}
+
+
+@played
+async def test_what_the_store_is_being_asked_for_when_a_partition_comes_is_not_acted_on() -> None:
+    it = Scene()
+    read = it.store.load
+
+    async def load(keys: Sequence[str]) -> dict[str, Entity]:
+        found = read(keys)
+        await it.desk.loads.passed()
+        return found
+
+    it.desk.load = load  # type: ignore[method-assign]
+    it.desk.loads.close()
+    it.give("a1 a2")
+    await it.turns()
+    it.work.drop({HERE})
+    await it.work.drained({HERE})
+    other = Scene(store=it.store)
+    other.give("a1 a2")
+    await other.rest()
+    it.fences = it.fences | it.store.acquire([HERE])
+    it.work.own(it.fences, {})
+    it.give("a1 a2 a3")
+    await it.turns()
+    it.desk.loads.open()
+    await it.rest()
+    assert (other.called, it.called) == (["a1", "a2"], ["a3"])
 
 
 @played
@@ -395,12 +496,25 @@ async def test_what_goes_wrong_within_is_told_and_not_taken_for_an_outcome(caplo
 
 
 @played
-async def test_work_that_is_cancelled_is_no_failure() -> None:
+async def test_who_cancels_the_work_of_the_worker_is_told() -> None:
     it = Scene()
     it.desk.loads.close()
     it.give("a1")
-    await it.rest()
+    await it.turns()
     for task in list(it.work._tasks):
         task.cancel()
-    await it.rest()
+    await it.turns()
+    assert [str(error) for error in it.failures] == [CANCELLED]
+
+
+@played
+async def test_work_that_is_cancelled_at_the_end_is_no_failure() -> None:
+    it = Scene()
+    it.desk.loads.close()
+    it.give("a1")
+    await it.turns()
+    it.work.leave()
+    for task in list(it.work._tasks):
+        task.cancel()
+    await it.turns()
     assert (it.failures, it.busy()) == ([], False)

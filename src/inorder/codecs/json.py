@@ -46,7 +46,7 @@ class JsonCodec:
 
     def read(self, piece: Slice, start: int = 0, stop: int | None = None) -> tuple[list[Event], list[Malformed]]:
         """The events of a slice, or of some of its places, in its order, and what could not be read."""
-        values = piece.values if stop is None else piece.values[start:stop]
+        values = piece.values[start:stop]
         events = self._read_together(piece, start, values)
         return (events, []) if events is not None else self._read_each(piece, start, values)
 

@@ -33,7 +33,8 @@ from inorder.worker.worker import Loop, Runner
 TX_EVENTS = 2_000
 """Most events in one transaction of a handler with `tx`: what it locks stays locked until all of them are through."""
 CALL_EVENTS = 1_000
-"""Most events polled at once for a handler without `tx`: the first of them is handled when all have been decoded."""
+"""Most events polled at once for a handler without `tx`: the first of them is handled only when
+all have been decoded."""
 
 events_log = logging.getLogger("inorder.events")
 
@@ -154,7 +155,7 @@ class Assembled:
             )
         else:
             runner = BatchRunner(make, self.clock, limits.poll_events)
-        # Lanes read for themselves, see there.
+        # Lanes read for themselves, see `LaneWork._read`.
         reads = codec if declared.kind is not Kind.CALL else None
         self.loop = Loop(source, self.control, runner, reads, self.clock, limits, room, on_poll, observer, self.tally)
 

@@ -39,7 +39,7 @@ THREADS_SWITCH_S = 0.002
 SELDOM = (100_000, 10, 10)
 """When to search for garbage: `gc.set_threshold`. Events are freed without that, and Python's own 700 objects are those
 of a few hundred events: a tenth of a fold's time went into searches that found nothing. This is more than a full worker
-has of them (`Limits.in_flight_events`, two each)."""
+has by default (`Limits.in_flight_events`, two of each)."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ from inorder.core.event import Event, Malformed, Partition, Slice
 
 
 class Job:
-    """Deliveries of one or more slices, and what was read from them, if it has been."""
+    """Deliveries of one or more slices, and what has been read from them so far."""
 
     __slots__ = ("_settled_by_others", "events", "malformed", "pieces")
 

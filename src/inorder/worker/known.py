@@ -28,6 +28,8 @@ class Known:
         """Those that stay, however full the cache is: of keys whose held events are being decided."""
         self.fences: dict[Partition, int] = {}
         self.epoch = 0
+        self._forgotten = 0
+        """How often all was forgotten."""
         self.running: Callable[[], Mapping[str, Entity]] = dict
         """The entities of handlers that run, as they were decided on in this epoch."""
 
@@ -37,23 +39,21 @@ class Known:
 
     async def load(self, keys: Iterable[str]) -> dict[str, Entity]:
         """Entities, read from the store where they are not at hand. None at all if a new epoch has begun meanwhile."""
-        epoch = self.epoch
-        found: dict[str, Entity] = {}
+        epoch, keys = self.epoch, list(dict.fromkeys(keys))
         # Between the question to the store and its answer nobody else may begin to use another copy.
         async with self._one_by_one:
-            missing: list[str] = []
-            for key in dict.fromkeys(keys):
-                entity = self.find(key)
-                if entity is None:
-                    missing.append(key)
-                else:
-                    found[key] = entity
-            if not missing:
-                return found
-            running = self.running()
-            read = await self._keeper.load([key for key in missing if key not in running])
-            if epoch != self.epoch:
-                return {}
+            while True:
+                forgotten = self._forgotten
+                found = {key: entity for key in keys if (entity := self.find(key)) is not None}
+                missing = [key for key in keys if key not in found]
+                if not missing:
+                    return found
+                running = self.running()
+                read = await self._keeper.load([key for key in missing if key not in running])
+                if epoch != self.epoch:
+                    return {}
+                if forgotten == self._forgotten:
+                    break
             for key in missing:
                 found[key] = entity = running.get(key) or read.get(key) or Entity(key, self._baseline)
                 self._cache.keep(entity)
@@ -68,7 +68,8 @@ class Known:
         self._cache.drop(keys)
 
     def forget(self) -> None:
-        """The same of all of them."""
+        """The same of all of them, those too that the store is being asked for."""
+        self._forgotten += 1
         self._cache.clear()
 
     def begin_anew(self) -> None:

@@ -27,7 +27,7 @@ class LaneRunner:
     """See `inorder.worker.worker.Runner`. Called from the poll loop's thread.
 
     `make` is called again when an async handler blocks the event loop: then the loop is abandoned with its thread and
-    its store, and another takes over what was under way, which is read again.
+    its store, and another takes over what was under way, which it reads anew.
     """
 
     def __init__(self, make: Callable[[], LaneWork]) -> None:
@@ -114,8 +114,6 @@ class LaneRunner:
 
     def drop(self, partitions: set[Partition], timeout_s: float) -> bool:
         """Forget what is queued of these partitions, and wait for what runs. Returns whether it ended in time."""
-        for job in list(self._inbox):
-            job.without(partitions)
         self._under_way = {unit: piece for unit, piece in self._under_way.items() if unit.partition not in partitions}
         self._loop.call_soon_threadsafe(self._work.drop, partitions)
         drained = asyncio.run_coroutine_threadsafe(self._work.drained(partitions), self._loop)
@@ -181,7 +179,10 @@ class LaneRunner:
 
     def _take_in(self, work: LaneWork) -> None:
         if work is self._work and self._inbox:
-            work.take_in([self._inbox.popleft() for _ in range(len(self._inbox))])
+            jobs = list(self._inbox)
+            work.take_in(jobs)
+            for _ in jobs:
+                self._inbox.popleft()
 
     def _take_settled(self, units: list[Unit]) -> None:
         self._settled.extend(units)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
@@ -23,7 +22,7 @@ from inorder.core.order import Order
 from inorder.core.planner import Planner
 from inorder.core.waiting import Waiting
 from inorder.declaration import Declaration
-from inorder.errors import HandlerTimeout
+from inorder.errors import HandlerTimeout, InorderError
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Clock, Observer
 from inorder.worker.batch import SHARED_S, Witness
@@ -39,8 +38,10 @@ from inorder.worker.waking import Waking
 
 log = logging.getLogger("inorder.worker")
 
+CANCELLED = "work of the worker itself was cancelled: a handler must cancel no tasks but its own"
 READ_AT_ONCE = 64
-"""So many deliveries are read before handlers have a turn: reading one takes a tenth of what a call does."""
+"""So many deliveries are read before calls that run, or could, have a turn. To read one takes a tenth of what a call
+does."""
 
 
 class LaneWork:
@@ -62,8 +63,9 @@ class LaneWork:
         self.declared = declared
         self._planner = planner
         self._codec = codec
-        self._unread: deque[Job] = deque()
-        self._reading = False
+        self._reading, self._loading = asyncio.Lock(), asyncio.Lock()
+        self._read_jobs: list[Job] = []
+        """Jobs that are read, and not loaded yet."""
         self._queue = queue
         self._tally = tally
         self._clock = clock
@@ -82,6 +84,7 @@ class LaneWork:
         self._standstill = self._deciding.standstill
         self._tasks: set[asyncio.Task[None]] = set()
         self._shared_until = 0.0
+        self._left = False
         self.on_settled: Callable[[list[Unit]], None]
         self.on_lapsed: Callable[[list[Unit]], None]
         self.on_lost: Callable[[Mapping[Partition, int]], None]
@@ -124,44 +127,55 @@ class LaneWork:
 
     def take_in(self, jobs: Iterable[Job]) -> None:
         """New deliveries, not read yet."""
-        self._unread.extend(jobs)
-        if not self._reading:
-            self._reading = True
-            self._spawn(self._read())
+        for job in jobs:
+            self._spawn(self._take(job))
 
-    async def _read(self) -> None:
-        """Read what has come, on the loop: another thread would keep handlers from Python for longer than it takes."""
-        read = 0
-        while self._unread:
-            job = self._unread.popleft()
-            for _, piece in job.pieces:
-                for start in range(0, len(piece), READ_AT_ONCE):
-                    events, malformed = self._codec.read(piece, start, start + READ_AT_ONCE)
-                    job.events += events
-                    job.malformed += malformed
-                    read += len(events) + len(malformed)
-                    if read >= READ_AT_ONCE and self._lanes.queued:
-                        read = 0
-                        await asyncio.sleep(0)
-            self._spawn(self._load(job))
-        self._reading = False
+    async def _take(self, job: Job) -> None:
+        """Read a job when those before it are read, and load it with all that were read while the store answered."""
+        async with self._reading:
+            await self._read(job)
+        self._read_jobs.append(job)
+        async with self._loading:
+            jobs, self._read_jobs = self._read_jobs, []
+            if jobs:
+                await self._load(jobs)
 
-    async def _load(self, job: Job) -> None:
+    async def _read(self, job: Job) -> None:
+        """On the loop: in another thread it would hold up handlers for longer than the reading takes."""
+        count = 0
+        for unit, piece in job.pieces:
+            for start in range(0, len(piece), READ_AT_ONCE):
+                if self._deciding.stopping or not self._has(unit):
+                    break
+                events, malformed = self._codec.read(piece, start, start + READ_AT_ONCE)
+                job.events += events
+                job.malformed += malformed
+                count += len(events) + len(malformed)
+                if count >= READ_AT_ONCE and self._more():
+                    count = 0
+                    await asyncio.sleep(0)
+
+    async def _load(self, jobs: list[Job]) -> None:
         """Queue what was read, with what is known of its entities at hand."""
-        keys = {event.key for event in job.events}
+        keys = {event.key for job in jobs for event in job.events}
         if self._clock.now() < self._shared_until:
             self._known.drop(self._waking.idle(keys))
         await self._known.load(keys)
-        for unit, piece in job.pieces:
-            if self._known.fences.get(unit.partition) == unit.fence:
-                self._groups.opened(unit, piece)
-        self._refuse(job.malformed)
-        for event in self._sorted(job):
-            self._lanes.add(event)
+        for job in jobs:
+            for unit, piece in job.pieces:
+                if self._has(unit):
+                    self._groups.opened(unit, piece)
+            self._refuse(job.malformed)
+            for event in self._sorted(job):
+                self._lanes.add(event)
         self.go()
 
+    def _has(self, unit: Unit) -> bool:
+        """Whether the partition of a unit has been ours ever since it was received."""
+        return self._known.fences.get(unit.partition) == unit.fence
+
     def _refuse(self, malformed: Iterable[Malformed]) -> None:
-        """These could not be read. Those that are no longer ours are refused by whoever gets them."""
+        """Refuse what could not be read, as far as it is still ours: the rest is for whoever gets it."""
         self._deciding.refuse([one for one in malformed if self._deciding.is_ours(one.slice)], self._clock.now())
 
     def _sorted(self, job: Job) -> Iterable[Event]:
@@ -292,6 +306,7 @@ class LaneWork:
 
     def leave(self) -> None:
         """Before the loop ends: do without what still runs."""
+        self._left = True
         self._calls.close()
 
     def close(self) -> None:
@@ -325,8 +340,11 @@ class LaneWork:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
+        if task.cancelled():
+            if not self._left:
+                # What it had would never be settled, and nobody would know.
+                self._fail(InorderError(CANCELLED))
+        elif (error := task.exception()) is not None:
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:

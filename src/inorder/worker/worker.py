@@ -72,7 +72,7 @@ class Runner(Protocol):
 class Loop:
     """The poll loop of one worker. `run` returns when it is stopped, or when the stream has been idle for long enough.
 
-    `codec` reads what has come; None: the runner does, in its own thread.
+    `codec` reads what has come; None: the runner reads it itself, in its own thread.
 
     It is its source's listener: partitions come and go inside `poll`. A queue has one partition, which all workers
     have at once: there leases keep a message from the others, and each worker looks after the keys that it made wait,
