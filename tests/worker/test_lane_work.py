@@ -171,14 +171,12 @@ async def test_what_is_read_when_its_partition_has_gone_is_left_to_whoever_has_i
     codec = it.work._codec = Noting(it.declared)
     it.give("c1 ?")
     it.work.drop({HERE})
-    await it.turns()
+    await it.work.drained({HERE})
     it.desk.loads.open()
     await it.rest()
     assert it.called == ["b1"]
     assert codec.found == [], "what was not read by then never is"
     assert [row.letter.record.partition for row in it.store.letters()] == [THERE]
-    it.take_in([])
-    await it.work.drained({HERE})
     assert not it.work._groups._open, "nothing of it is kept"
 
 
