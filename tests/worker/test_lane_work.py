@@ -69,7 +69,7 @@ async def test_handlers_have_turns_while_what_came_is_read() -> None:
     it.give("w1 x1")
     await it.turns()
     codec = it.work._codec = Noting(it.declared)
-    events = [f"a{version}" for version in range(1, 2 * READ_AT_ONCE + 3)]
+    events = some("a", 2 * READ_AT_ONCE + 2).split()
     it.give(" ".join(events[:-1]))
     it.give(events[-1])
     for read in ([], [READ_AT_ONCE], [READ_AT_ONCE] * 2, [READ_AT_ONCE] * 2 + [1]):
@@ -494,25 +494,16 @@ async def test_what_goes_wrong_within_is_told_and_not_taken_for_an_outcome(caplo
 
 
 @played
-async def test_who_cancels_the_work_of_the_worker_is_told() -> None:
+@pytest.mark.parametrize("at_the_end", [False, True])
+async def test_work_of_the_worker_that_is_cancelled_is_a_failure_but_at_the_end(at_the_end: bool) -> None:
     it = Scene()
     it.desk.loads.close()
     it.give("a1")
     await it.turns()
+    if at_the_end:
+        it.work.leave()
     for task in list(it.work._tasks):
         task.cancel()
     await it.turns()
-    assert [str(error) for error in it.failures] == [CANCELLED]
-
-
-@played
-async def test_work_that_is_cancelled_at_the_end_is_no_failure() -> None:
-    it = Scene()
-    it.desk.loads.close()
-    it.give("a1")
-    await it.turns()
-    it.work.leave()
-    for task in list(it.work._tasks):
-        task.cancel()
-    await it.turns()
-    assert (it.failures, it.busy()) == ([], False)
+    assert [str(error) for error in it.failures] == ([] if at_the_end else [CANCELLED])
+    assert not it.busy()

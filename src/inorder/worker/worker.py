@@ -248,7 +248,8 @@ class Loop:
             if unit is not None:
                 self._observer.received(unit, piece)
                 self._pulse.events += unit.events
-                job.add(unit, piece, *(self._codec.read(piece) if self._codec is not None else ()))
+                events, malformed = self._codec.read(piece) if self._codec is not None else ([], [])
+                job.add(unit, piece, events, malformed)
         if job.pieces:
             self._runner.submit(job)
 
