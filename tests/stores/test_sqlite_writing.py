@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -120,3 +122,31 @@ def test_only_what_is_named_is_given_up(store: SqliteStore) -> None:
         assert [one.key for one in store.held_together(["k", "l"], 9)] == ["l"]
         assert [one.key for one in another.held_together(["k", "l"], 9)] == ["k", "l"]
         assert [one.waiting is None for one in another.load(["k", "l"]).values()] == [False, False]
+
+
+def test_no_page_is_copied_to_a_temporary_file_first(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "MOST_ROWS", 512)
+    keys = [f"customer-{n:05}" for n in range(6_000)]
+    waiting = changes(held=[held(key, 3) for key in keys], waits={key: gap(1) for key in keys})
+    write(store, [row(key, 0, state=b"{}" * 100) for key in keys], waiting)
+    some, before = keys[::12], unnamed_files()
+    plain = [row(key, 1, state=b"{}" * 100) for key in some]
+    others = [row(key, 2, state=b"{}" * 100, waits=True, ranges=b"[[3,4]]") for key in some]
+    more = changes(held=[held(key, 4) for key in some], waits={key: gap(2) for key in some})
+    less = changes(released=[(key, 3) for key in some], waits=dict.fromkeys(some))
+    for rows, what in ((plain, changes()), (others, changes()), ([], more), ([], less)):
+        with store.transaction() as tx:
+            tx.write(rows, what, {})
+            assert unnamed_files() == before
+
+
+def unnamed_files() -> int:
+    """How many files this process has open that have no name any more, as SQLite's temporary ones."""
+    found = 0
+    for descriptor in os.listdir("/dev/fd"):
+        try:
+            status = os.fstat(int(descriptor))
+        except OSError:  # that of the listing itself
+            continue
+        found += stat.S_ISREG(status.st_mode) and not status.st_nlink
+    return found

@@ -45,7 +45,7 @@ ON CONFLICT (stream, topic, partition) DO NOTHING;
 SELECT topic, partition, token FROM inorder_fences WHERE stream = ?;
 
 -- entities_write: only the revision that was read is replaced, 0 being no row; what is not counted was changed by others
-INSERT INTO inorder_entities AS e (stream, key, revision, version, ranges, recent, state, waits)
+INSERT OR FAIL INTO inorder_entities AS e (stream, key, revision, version, ranges, recent, state, waits)
 VALUES (?1, ?, ? + 1, ?, ?, ?, ?, ?)
 ON CONFLICT (stream, key) DO UPDATE SET version = excluded.version, revision = excluded.revision,
   ranges = excluded.ranges, recent = excluded.recent, state = excluded.state, waits = excluded.waits
@@ -86,16 +86,19 @@ WHERE h.version <= (SELECT max(version) FROM (
 DELETE FROM inorder_held WHERE rowid IN (SELECT h.rowid FROM (VALUES (?1, ?, ?)) AS gone
 CROSS JOIN inorder_held AS h ON h.stream = gone.column1 AND h.key = gone.column2 AND h.version = gone.column3);
 
--- held_insert: the same event once more is no change; another event at this version counts as not written
-INSERT INTO inorder_held (stream, key, version, event_id, fingerprint, outcome, receiver,
+-- held_insert: the same event again is no change (of what may be NULL); another event at this version is not written
+INSERT OR FAIL INTO inorder_held (stream, key, version, event_id, fingerprint, outcome, receiver,
   topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms)
 VALUES (?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (stream, key, version) DO UPDATE SET fingerprint = fingerprint WHERE fingerprint = excluded.fingerprint;
+ON CONFLICT (stream, key, version) DO UPDATE SET headers = headers WHERE fingerprint = excluded.fingerprint;
 
 -- waiting_upsert: an entity waits for one thing at a time
-INSERT OR REPLACE INTO inorder_waiting
+INSERT OR FAIL INTO inorder_waiting
   (stream, key, why, version, since, due_at, attempts, reason, missing, home_topic, home_partition)
-VALUES (?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (stream, key) DO UPDATE SET why = excluded.why, version = excluded.version, since = excluded.since,
+  due_at = excluded.due_at, attempts = excluded.attempts, reason = excluded.reason, missing = excluded.missing,
+  home_topic = excluded.home_topic, home_partition = excluded.home_partition;
 
 -- waiting_delete: the entity waits no longer
 DELETE FROM inorder_waiting WHERE stream = ?1 AND key IN (SELECT column2 FROM (VALUES (?1, ?)));

@@ -10,14 +10,19 @@ CREATE TABLE inorder_streams (
 
 -- The one table written for every event. With rowid, because states may be large: rows without one live in the tree
 -- that is searched by key, and every search and every split would carry them along.
+--
+-- What is replaced is not declared NOT NULL, here and in inorder_waiting. A statement for many rows that could fail at one
+-- of them has to be able to undo the others: SQLite would copy every page first, most of them to a temporary file, which
+-- takes as long as the writing. Ours can fail at a new row only, and then leave what they did (OR FAIL): all of the
+-- transaction is undone.
 CREATE TABLE inorder_entities (
   stream INTEGER NOT NULL,
   key TEXT NOT NULL,
-  version INTEGER NOT NULL,
-  revision INTEGER NOT NULL,
-  waits INTEGER NOT NULL,
-  ranges BLOB NOT NULL,
-  recent BLOB NOT NULL,
+  version INTEGER,
+  revision INTEGER,
+  waits INTEGER,
+  ranges BLOB,
+  recent BLOB,
   state BLOB,
   PRIMARY KEY (stream, key)
 ) STRICT;
@@ -31,13 +36,13 @@ FROM inorder_entities AS e JOIN inorder_streams AS s ON s.id = e.stream;
 CREATE TABLE inorder_waiting (
   stream INTEGER NOT NULL,
   key TEXT NOT NULL,
-  why TEXT NOT NULL,
-  version INTEGER NOT NULL,
-  since REAL NOT NULL,
+  why TEXT,
+  version INTEGER,
+  since REAL,
   due_at REAL,
-  attempts INTEGER NOT NULL,
-  reason TEXT NOT NULL,
-  missing INTEGER NOT NULL,
+  attempts INTEGER,
+  reason TEXT,
+  missing INTEGER,
   home_topic TEXT,
   home_partition INTEGER,
   PRIMARY KEY (stream, key)
