@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 
 import inorder
+from inorder.core.event import Record
 from inorder.stores.sqlite import opening
 from tests.worker.bench import Bench, encoded, entries, until
 from tests.worker.conftest import kinds
@@ -120,6 +122,28 @@ def test_a_hanging_handler_is_given_up_on_and_other_keys_flow(
     assert outcomes == {"applied": 7, "dead_lettered": 1, "held": 1}
     if not (bench.kind == "call" and way is Hang.stubborn):
         assert bench.effects() == before, "nothing of a hung call takes effect later"
+
+
+@kinds("call", "async call")
+@pytest.mark.parametrize("way", [Hang.asleep, Hang.busy], ids=lambda way: way.__name__)
+def test_a_function_for_the_key_that_does_not_return_ends_the_worker(
+    bench: Bench, way: Callable[[Hang], Any], hang: Hang
+) -> None:
+    def key(record: Record) -> str:
+        found: str = msgspec.json.decode(record.value or b"")["key"]
+        if found == "bad":
+            way(hang)
+            hang.over.wait()
+        return found
+
+    others = threads()
+    bench.produce(*entries("good", 1), *entries("bad", 1), partition=3)
+    limits = inorder.Limits(handler_s=LIMIT_S, drain_s=LIMIT_S)
+    working = bench.start(bench.declare(key=key, limits=limits))
+    with pytest.raises(inorder.InorderError, match=r"^topic/3 from offset 0: reading its events takes more than"):
+        working.wait()
+    hang.over.set()
+    until("no thread is left", lambda: set(threads()) <= set(others))
 
 
 @kinds("fold", "tx", "async fold", "async tx")

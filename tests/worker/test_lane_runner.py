@@ -19,7 +19,7 @@ import pytest
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Partition, Record, Slice
 from inorder.core.waiting import Wait, Waiting
-from inorder.errors import HandlerTimeout
+from inorder.errors import HandlerTimeout, InorderError
 from inorder.worker.job import Job
 from inorder.worker.lane_runner import LaneRunner
 from inorder.worker.lane_work import LaneWork
@@ -43,6 +43,7 @@ class Work:
         self.busy = False
         self.full: dict[Partition, str] = {}
         self.stuck: Event | None = None
+        self.reading: Slice | None = None
         self.ends = True
         self.drains = True
         self.left = threading.Event()
@@ -465,6 +466,21 @@ def test_from_a_loop_that_is_blocked_another_takes_over_what_was_under_way(
         (1, "take in", [[6]]),
         (1, "watch", 5.0),
     ]
+
+
+def test_what_is_read_for_too_long_is_a_failure(stage: Stage, now: list[float]) -> None:
+    blocked = Blocked(stage, event(0))
+    stage.work.stuck, stage.work.reading = None, job(7, partition=THERE).pieces[0][1]
+    assert not stage.runner.watch(5.0)
+    now[0] += 5.0
+    assert not stage.runner.watch(5.0)
+    assert stage.runner.settled() == []
+    now[0] += 0.1
+    assert not stage.runner.watch(5.0)
+    with pytest.raises(InorderError, match=f"^{THERE} from offset 7: reading its events takes more than 5 s: "):
+        stage.runner.settled()
+    assert not stage.runner.stop(0.001)
+    assert blocked.left.is_set(), "and is left behind"
 
 
 def test_at_the_end_a_handler_that_blocks_the_loop_is_left_behind(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Partition, Slice
 from inorder.core.waiting import Waiting
-from inorder.errors import HandlerTimeout
+from inorder.errors import HandlerTimeout, InorderError
 from inorder.worker.job import Job
 from inorder.worker.lane_work import LaneWork
 from inorder.worker.news import News
@@ -21,6 +21,11 @@ from inorder.worker.pool import LEAVING_S, Left, close_loop, throw
 from inorder.worker.turning import new_loop
 
 log = logging.getLogger("inorder.worker")
+
+UNREADABLE = (
+    "{} from offset {}: reading its events takes more than {:g} s: "
+    "a function for key, version or id, or the payload's own decoding, does not return"
+)
 
 
 class LaneRunner:
@@ -125,9 +130,12 @@ class LaneRunner:
         if self._asked_at is None:
             self._asked_at = now
             self._loop.call_soon_threadsafe(self._watched, self._work, limit_s)
-        elif now - self._asked_at > limit_s and (event := self._work.stuck_in()) is not None:
-            self._abandon(event, limit_s)
-            return True
+        elif now - self._asked_at > limit_s:
+            if (event := self._work.stuck_in()) is not None:
+                self._abandon(event, limit_s)
+                return True
+            if (piece := self._work.reading) is not None:
+                self._fail(InorderError(UNREADABLE.format(piece.partition, piece.offset(0), limit_s)))
         return False
 
     def _watched(self, work: LaneWork, limit_s: float) -> None:
@@ -158,7 +166,7 @@ class LaneRunner:
         finished = threading.Event()
         self._loop.call_soon_threadsafe(self._work.finish, finished.set)
         ended = finished.wait(timeout_s)
-        if not ended and self._work.stuck_in() is not None:
+        if not ended and (self._work.stuck_in() or self._work.reading) is not None:
             throw(Left, self._thread)
         self._loop.call_soon_threadsafe(_end, self._loop, self._work)
         self._thread.join(2 * LEAVING_S)
@@ -193,7 +201,8 @@ class LaneRunner:
         self._news.tell()
 
     def _fail(self, error: BaseException) -> None:
-        self._failure = error
+        # The first one is the reason: what comes later may be no more than how it ended.
+        self._failure = self._failure or error
         self._news.tell()
 
 

@@ -16,7 +16,7 @@ from inorder.codecs.json import JsonCodec
 from inorder.core.changes import Changes
 from inorder.core.engine import Unit
 from inorder.core.entity import Entity
-from inorder.core.event import Event, Malformed, Partition
+from inorder.core.event import Event, Malformed, Partition, Slice
 from inorder.core.lanes import Lanes
 from inorder.core.order import Order
 from inorder.core.planner import Planner
@@ -66,6 +66,8 @@ class LaneWork:
         self._reading, self._loading = asyncio.Lock(), asyncio.Lock()
         self._read_jobs: list[Job] = []
         """Jobs that are read, and not loaded yet."""
+        self.reading: Slice | None = None
+        """What is being read, by functions of the user's too. From any thread."""
         self._queue = queue
         self._tally = tally
         self._clock = clock
@@ -147,7 +149,9 @@ class LaneWork:
             for start in range(0, len(piece), READ_AT_ONCE):
                 if self._deciding.stopping or not self._has(unit):
                     break
+                self.reading = piece
                 events, malformed = self._codec.read(piece, start, start + READ_AT_ONCE)
+                self.reading = None
                 job.events += events
                 job.malformed += malformed
                 count += len(events) + len(malformed)
