@@ -234,6 +234,22 @@ def test_each_partition_without_room_has_its_events_set_aside() -> None:
     assert len(scene.batches.aside) == 2, "until somebody takes them over"
 
 
+def test_what_finds_no_room_before_what_found_none_is_set_aside_before_it() -> None:
+    """Events that are early are decided after all others: that one of them has no room is seen last."""
+    scene = Scene(room=True, held=1)
+    scene.run(job("z2", THERE))
+    scene.fails = {"b1": ValueError("no")}
+    given = job("d1 a5 b1 c1")
+    units = given.units
+    scene.batches.run(given, [], FENCES)
+    assert scene.states() == {"d": [1]}
+    assert scene.store.fences[-1] == {HERE: 7}, "what is written is still of that partition"
+    ((error, aside),) = scene.batches.aside
+    assert error.partition == HERE
+    assert [event.key for event in aside.events] == ["a", "b", "c"]
+    assert aside.units == units, "settled when all of it is through"
+
+
 def test_room_that_was_taken_is_counted_at_once() -> None:
     scene = Scene(room=True, letters=2)
     scene.fails = {name: Poison("bad") for name in ("a1", "b1", "c1")}

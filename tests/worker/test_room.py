@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -148,4 +149,28 @@ def test_a_key_has_so_many_letters_and_no_more(bench: Bench) -> None:
     skip_a_letter(bench)
     until("its turn", lambda: len(bench.dead()) == 3)
     until("and what follows it", lambda: bench.effects().get("b") == [1])
+    working.stop()
+
+
+@kinds("fold", "tx", "async call")
+def test_two_events_of_a_batch_without_room_are_both_kept_for_later(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    healed = threading.Event()
+
+    def fails(entry: Entry) -> None:
+        if entry.key == "b" and not healed.is_set():
+            raise ValueError("not yet")
+
+    bench.produce(*entries("z", 2), partition=0)
+    working = bench.start(bench.declare(fails, limits=inorder.Limits(held=1)))
+    until("it waits", lambda: bench.waiting("z") == [2])
+    bench.produce(*entries("a", 2), *entries("b", 1), *entries("c", 1), partition=1)
+    until("an alarm", lambda: "topic/1 is paused: 1 events wait" in caplog.text)
+    healed.set()
+    bench.produce(*entries("z", 1), partition=2)
+    until("the first has room", lambda: bench.waiting("a") == [2])
+    bench.produce(*entries("a", 1), partition=2)
+    until("all of it", lambda: bench.effects() == {"a": [1, 2], "b": [1], "c": [1], "z": [1, 2]})
+    until("settled", bench.committed)
     working.stop()

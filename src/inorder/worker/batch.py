@@ -164,6 +164,12 @@ class Batches:
         aside = job.split(error.partition, error.first)
         for event in aside.events:
             self.effect.barred.pop((event.key, event.version), None)
+        for at, (before, behind) in enumerate(self.aside):
+            if before.partition == error.partition:
+                # Taken out of this job too, and with it the slices of what is taken out now.
+                aside.absorb(behind)
+                del self.aside[at]
+                break
         self.aside.append((error, aside))
 
     def _forget(self, job: Job, due: list[str]) -> None:

@@ -48,7 +48,7 @@ class Job:
 
     def split(self, partition: Partition, first: Event | Malformed | None = None) -> Job:
         """Take out what came from a partition, from `first` on where that is given. Its slices go with it."""
-        out, stays = Job(), first is not None
+        out, stays, fence = Job(), first is not None, self.fences.get(partition)
         kept: list[Event] = []
         for event in self.events:
             stays = stays and event is not first
@@ -57,7 +57,9 @@ class Job:
         out.malformed = [one for one in self.malformed if one.slice.partition == partition]
         self.without([partition])
         self.events = kept
-        self._settled_by_others.update(out.fences)
+        if fence is not None:
+            # Not what was taken out says so: its slices may have gone before.
+            self._settled_by_others[partition] = fence
         return out
 
     def shares(self, count: int) -> list[Job]:
