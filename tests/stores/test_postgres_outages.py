@@ -127,6 +127,16 @@ def test_a_server_that_stays_away_leaves_the_outcome_open(
         weather_server.start()
 
 
+def test_a_lost_session_that_does_not_end_is_not_waited_for_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "UNKNOWN_S", 0.5)
+    with Wire(url) as wire, closing(opened(wire.url)) as made:
+        monkeypatch.setattr(store, "end_sessions", lambda link, labels: False)
+        wire.cut_at(COMMIT, deliver=True)
+        with pytest.raises(Unreachable, match="is looked up later") as failure:
+            write(made, [row("a", 0)])
+        line_of(failure)
+
+
 def test_writers_under_load_come_through_restarts(weather_server: Postgres, url: str) -> None:
     made = opened(url)
     tally = made.tally("w")

@@ -188,15 +188,17 @@ class PostgresStore(Reads):
         """The connection was lost in the middle of a commit: ask the server what became of it."""
         until = time.monotonic() + UNKNOWN_S
         while True:
+            away = Unreachable(f"store {self.name}: a session that was lost does not end")
             try:
                 with ours(self.name), self._connections.open() as link:
                     # As long as the old session is there, its commit may still happen.
                     if end_sessions(link, [label(lost.session)]):
                         found = link.execute(self._sql["commit_read"], (lost.session,)).fetchone()
                         break
-            except Unreachable as away:
-                if time.monotonic() > until:
-                    raise Unreachable(f"{away}; a commit was under way, and is looked up later") from error
+            except Unreachable as unreachable:
+                away = unreachable
+            if time.monotonic() > until:
+                raise Unreachable(f"{away}; a commit was under way, and is looked up later") from error
             time.sleep(0.2)
         if found is None or found[0] != lost.batch:
             raise Unreachable(f"store {self.name}: the connection was lost, and nothing was committed") from error
