@@ -327,3 +327,26 @@ def test_a_traceback_that_cannot_be_shown_costs_no_more_than_itself(
     bench.work(bench.declare(failing("a", 1)))
     assert [row.letter.error for row in bench.letters()] == ["ValueError: no a 1"]
     assert bench.effects() == {"b": [1]}
+
+
+class Speechless(inorder.Unavailable):
+    """Its message cannot be read."""
+
+    def __str__(self) -> str:
+        raise KeyError("message")
+
+
+@pytest.mark.parametrize("error", [inorder.Unavailable(), Speechless()], ids=["none", "not readable"])
+def test_an_outage_without_a_message_is_named_all_the_same(
+    bench: Bench, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = [error] * 4
+
+    def act(entry: Entry) -> None:
+        if away:
+            raise away.pop()
+
+    bench.produce(*entries("a", 1))
+    bench.work(bench.declare(act))
+    assert bench.effects() == {"a": [1]}
+    assert f"paused: {type(error).__name__}" in caplog.text

@@ -24,7 +24,7 @@ from inorder.core.retry import ErrorClass, Retry
 from inorder.core.room import Room
 from inorder.core.rows import Counter, Letter, Reason
 from inorder.core.waiting import AT_ONCE, Wait, Waiting
-from inorder.core.words import describe
+from inorder.core.words import describe, message
 
 NO_ROOM_S = 30.0
 """When an event that waits, and has no room to become a dead letter, is tried again."""
@@ -227,7 +227,7 @@ class Planner:
             attempts, since = waiting.attempts + 1, waiting.since
         kind = self.classify(error)
         if kind is ErrorClass.INFRASTRUCTURE:
-            raise Outage(str(error)) from error
+            raise Outage(message(error)) from error
         detail = describe(error)
         again_later = kind is ErrorClass.TRANSIENT and attempts < self.retry.attempts
         if again_later:

@@ -14,6 +14,15 @@ def one_line(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in short)
 
 
+def message(error: BaseException) -> str:
+    """The message of an exception, on one line; its type where there is none."""
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return one_line(text or type(error).__name__)
+
+
 def describe(error: BaseException) -> str:
     """The type and the message of an exception, on one line."""
     try:
