@@ -92,6 +92,7 @@ def test_a_savepoint_undoes_only_what_is_inside(place: Place) -> None:
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_a_handler_cannot_end_the_transaction(place: Place, end: str) -> None:
     store = place.open()
+    store.load(["a"])
     with pytest.raises(UsageError, match="ended by inorder"):
         inside(store, write_a, lambda tx: tx.execute(end))
     assert versions(store) == {}

@@ -209,7 +209,8 @@ class SqliteStore(Reads):
             try:
                 yield
             finally:
-                self._connection.execute("COMMIT")
+                # As in `SqliteTransaction.end`: a handler's COMMIT would be taken for this one, which was allowed.
+                self._connection.execute("COMMIT /* inorder */")
 
     def _select(self, statement: str, **parameters: Any) -> list[Row]:
         with ours(self.path):
