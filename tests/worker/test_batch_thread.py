@@ -130,6 +130,8 @@ def test_a_handler_is_given_up_on_when_one_event_takes_longer_than_its_limit(
         assert watched.watch(20.0) == 1, "none is running"
         effect.now_at = events[1]
         assert watched.watch(9.0) == 1
+        effect.turns += 1
+        assert watched.watch(9.0) == 1, "it is called anew"
         assert watched.watch(10.0) == 1, "it has its time"
         assert watched.watch(0.1) == 2
         scene.batches.effect.now_at = events[1]

@@ -163,6 +163,20 @@ def test_a_retry_that_was_due_beside_one_that_hangs_is_not_forgotten(bench: Benc
     assert bench.effects() == {"bad": [1], "other": [1]}
 
 
+@kinds("tx", "async tx")
+def test_a_handler_that_is_called_again_at_once_has_its_whole_time_again(bench: Bench) -> None:
+    """It fails, and is called once more to see whether it was this one."""
+
+    def slow(entry: Entry) -> None:
+        time.sleep(0.7)
+        raise ValueError("in time")
+
+    bench.produce(*entries("a", 1))
+    bench.work(bench.declare(slow, limits=inorder.Limits(handler_s=1.0), retry=inorder.Retry(attempts=1)))
+    assert [row.letter.detail for row in bench.letters()] == ["ValueError: in time"]
+    assert bench.entered == [("a", 1)] * 2
+
+
 def test_a_store_that_is_slow_is_not_taken_for_a_handler_that_hangs(bench: Bench) -> None:
     bench.produce(*entries("a", 1))
     working = bench.start(bench.declare(limits=LIMITS, retry=inorder.Retry(attempts=1)))

@@ -101,7 +101,7 @@ class Batches:
 
     def __init__(self) -> None:
         self.timers, self.observer = Timers(), Seen()
-        self.effect = SimpleNamespace(now_at=None, barred={})
+        self.effect = SimpleNamespace(now_at=None, turns=0, barred={})
         self.told: list[str] = []
         self.aside: list[tuple[NoRoom, Job]] = []
         self.runs: list[tuple[list[str], list[str], dict[Partition, int]]] = []

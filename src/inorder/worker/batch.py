@@ -309,6 +309,7 @@ class Batches:
 
     def _decide(self, batch: Batch) -> None:
         began = time.monotonic()
+        self.effect.turns += 1
         try:
             self._planner.decide(batch.entities, batch.events, self.effect, batch.changes, batch.now)
         finally:

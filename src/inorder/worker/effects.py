@@ -121,6 +121,8 @@ class BatchEffect(Effect):
         """Set from another thread: what is being decided is to end before its next event."""
         self.now_at: Event | None = None
         """The event whose handler is running: whoever watches can see that it hangs."""
+        self.turns = 0
+        """How often a batch has been begun. In the next one the same event has its whole time again."""
 
     def bar(self, event: Event) -> None:
         """Raise what this event is barred with, if it is."""

@@ -62,7 +62,7 @@ class BatchRunner:
         self._fences: dict[Partition, int] = {}
         self._stopping = False
         self._failure: BaseException | None = None
-        self._watched: tuple[Event | None, float] = (None, 0.0)
+        self._watched: tuple[Event | None, int, float] = (None, 0, 0.0)
         self.outage: str | None = None
         self._start()
 
@@ -153,11 +153,13 @@ class BatchRunner:
 
     def watch(self, limit_s: float) -> bool:
         """Give up on a handler that has been running one event for longer than `limit_s`. Returns False."""
-        event = self._batches.effect.now_at
-        if event is None or event is not self._watched[0]:
-            self._watched = (event, time.monotonic())
-        elif time.monotonic() - self._watched[1] > limit_s:
-            self._watched = (None, 0.0)
+        effect = self._batches.effect
+        event, turn = effect.now_at, effect.turns
+        seen, seen_in, since = self._watched
+        if event is None or event is not seen or turn != seen_in:
+            self._watched = (event, turn, time.monotonic())
+        elif time.monotonic() - since > limit_s:
+            self._watched = (None, 0, 0.0)
             self._abandon(event, limit_s)
         return False
 
