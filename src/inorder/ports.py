@@ -120,7 +120,13 @@ class Transaction(Protocol):
 
     @property
     def spoiled(self) -> bool:
-        """Whether a statement failed and took the transaction with it: nothing more can be done in it."""
+        """Whether a statement failed and took the transaction with it: nothing more can be done in it.
+
+        Raises `inorder.Unreachable` where that was the store's failure.
+        """
+
+    def check(self) -> None:
+        """Raise now what would else be raised by the commit: a constraint that is checked late, and is broken."""
 
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""

@@ -305,6 +305,9 @@ class MemoryTransaction:
             self.staged = defaultdict(dict, before)
             raise
 
+    def check(self) -> None:
+        """Nothing is checked late here."""
+
     def together(self) -> nullcontext[None]:
         """Statements inside need not wait for one another: here there are none."""
         return nullcontext()

@@ -114,19 +114,23 @@ class Batches:
         lost: dict[Partition, int] = {}
         manner, failures = Manner.CAREFULLY if self._careful[bool(due)] else Manner.TOGETHER, 0
         named: list[tuple[str, int]] = []
+        self.effect.late = False
         while True:
             try:
                 self._once(job, due, {p: f for p, f in fences.items() if p not in lost}, manner, follow)
             except Redo as redo:
                 self._forget(job, due)
-                alone = manner is Manner.SINGLY or isinstance(self.effect, FoldEffect)
+                if redo.event is None:
+                    self._ask_each(redo, manner)
+                alone = manner is not Manner.TOGETHER or isinstance(self.effect, FoldEffect)
                 if redo.event is not None and alone:
                     # Known by name: the others can go together once more, and this one fails without being tried.
                     place = redo.event.key, redo.event.version
                     self.effect.barred[place] = redo.error
                     named.append(place)
                     failures += 1
-                    manner = Manner.TOGETHER if failures < MANY_FAILURES else Manner.CAREFULLY
+                    careful = failures >= MANY_FAILURES or manner is Manner.CAREFULLY
+                    manner = Manner.CAREFULLY if careful else Manner.TOGETHER
                 else:
                     manner = Manner.SINGLY
             except Mismatch as error:
@@ -159,6 +163,12 @@ class Batches:
                 self.effect.written()
                 return lost
 
+    def _ask_each(self, redo: Redo, manner: Manner) -> None:
+        """An error came after all handlers: whose it is shall be known. Raises it where each has been asked already."""
+        if self.effect.late and manner is not Manner.TOGETHER:
+            raise redo.error from redo
+        self.effect.late = True
+
     def _put_aside(self, job: Job, error: NoRoom) -> None:
         """Leave out of a job what came from a partition since an event that finds no room."""
         aside = job.split(error.partition, error.first)
@@ -181,9 +191,9 @@ class Batches:
         effect.failed = 0
         batch = self._decided_ahead(job) or self._read(job, due, fences)
         if isinstance(effect, TxEffect):
-            with self._store.transaction() as tx:
+            with self._late_errors(), self._store.transaction() as tx:
                 effect.tx, effect.manner = tx, manner
-                with self._together(tx) if manner is Manner.TOGETHER else nullcontext():
+                with tx.together() if manner is Manner.TOGETHER else nullcontext():
                     self._decide(batch)
                 self._write(batch, tx)
         else:
@@ -254,11 +264,12 @@ class Batches:
             self._ahead = None
 
     @contextmanager
-    def _together(self, tx: Transaction) -> Iterator[None]:
-        """Many events' statements without a wait between them. An error that comes late is no event's in particular."""
+    def _late_errors(self) -> Iterator[None]:
+        """An error that comes after all handlers, at the end of their statements or at the commit, is no event's in
+        particular.
+        """
         try:
-            with tx.together():
-                yield
+            yield
         except InorderError:
             raise
         except Exception as error:

@@ -15,6 +15,7 @@ from inorder.codecs.payload import checker, decoder, encoder
 from inorder.core.effect import Abort, Effect
 from inorder.core.entity import Entity
 from inorder.core.event import Event
+from inorder.core.words import describe
 from inorder.declaration import Declaration
 from inorder.errors import Fenced, Mismatch, Unreachable, UsageError
 from inorder.ports import Transaction
@@ -39,7 +40,8 @@ class Redo(Abort):
     def __init__(self, event: Event | None, error: Exception) -> None:
         self.event = event
         self.error = error
-        super().__init__(str(error))
+        # Not its message, which may be one that cannot be read.
+        super().__init__(describe(error))
 
 
 class Cancelled(Abort):
@@ -117,6 +119,8 @@ class BatchEffect(Effect):
         self._refused: set[tuple[str, int]] = set()
         self.failed = 0
         """Events whose failure cost a savepoint, and nobody else anything, in the batch at hand."""
+        self.late = False
+        """Whether an error came after all handlers, as at the commit: then each is asked for its own."""
         self.cancelled = False
         """Set from another thread: what is being decided is to end before its next event."""
         self.now_at: Event | None = None
@@ -206,7 +210,11 @@ class FoldEffect(BatchEffect):
         """Fold again from the stored state: the failed call may have changed the state in place."""
         self.loaded(entity)
         for event in entity.applied:
-            self.apply(entity, event)
+            try:
+                self.apply(entity, event)
+            except Exception as error:
+                # It went well before: whatever has changed since, all is decided anew with this one failed.
+                raise Redo(event, error) from error
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -235,21 +243,27 @@ class TxEffect(BatchEffect):
         try:
             if self.manner is Manner.CAREFULLY:
                 with tx.savepoint():
-                    self._call(event, tx)
+                    self._checked(event, tx)
             else:
-                self._call(event, tx)
-                if self.manner is Manner.SINGLY and tx.spoiled:
-                    raise RuntimeError("a statement failed, and the handler went on as if it had not")
+                self._checked(event, tx)
         except (Fenced, Mismatch, Unreachable) as error:
             raise StoreFailed(error) from error
         except Exception as error:
-            if self.manner is Manner.CAREFULLY:
+            if self.manner is Manner.CAREFULLY and not tx.spoiled:
                 self.failed += 1
                 raise
             raise Redo(event, error) from error
 
     def undo(self, entity: Entity) -> None:
         """Nothing: the savepoint has undone what the handler wrote."""
+
+    def _checked(self, event: Event, tx: Transaction) -> None:
+        self._call(event, tx)
+        if tx.spoiled:
+            # Found at once: where nothing is left of a transaction, what comes next would be committed by itself.
+            raise RuntimeError("a statement failed, and the handler went on as if it had not")
+        if self.late and self.manner is not Manner.TOGETHER:
+            tx.check()
 
     def _call(self, event: Event, tx: Transaction) -> None:
         try:

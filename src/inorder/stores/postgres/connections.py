@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.postgres.arrays import register
-from inorder.stores.postgres.cursors import Answer, Cursors
+from inorder.stores.postgres.cursors import FROM_WITHIN, Answer, Cursors
 from inorder.stores.postgres.weather import CONNECT_S, LOCK_S, first_line, theirs
 
 LOST_NETWORK = {
@@ -130,6 +130,10 @@ class Link(psycopg.Connection[Any]):
         with super().pipeline() as pipeline:
             yield pipeline
 
+    def turn(self, statement: str) -> None:
+        """Begin or end a transaction, which `execute` does not while this is lent."""
+        psycopg.Cursor(self).execute(statement)
+
     def commit(self) -> None:
         """Only between transactions of inorder's."""
         self._refuse()
@@ -142,7 +146,7 @@ class Link(psycopg.Connection[Any]):
 
     def _refuse(self) -> None:
         if self.lent:
-            raise UsageError("a handler's transaction is ended by inorder, not from within")
+            raise UsageError(FROM_WITHIN)
 
 
 def label(session: int) -> str:

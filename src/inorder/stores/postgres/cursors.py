@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import deque
-from typing import Any
+from functools import lru_cache
+from typing import Any, Self
 
 import psycopg
 from psycopg.adapt import AdaptersMap
 from psycopg.pq import Format
 
+from inorder.errors import UsageError
+
+FROM_WITHIN = "a handler's transaction is ended by inorder, not from within"
+_ENDS = re.compile(
+    r"\s*(?:commit|end|abort|begin|start\s|prepare\s+tr|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))", re.I
+)
 MOST = 1000
 """Cursors kept to be used again. In a pipeline, as many as that may wait for their answers."""
 
@@ -31,6 +39,12 @@ class Answer(psycopg.Cursor[Any]):
 
     cursors: Cursors | None = None
     """Where it comes from, while a handler may hold it."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        """Run a statement, whoever it is from, but none that ends a transaction that is lent to a handler."""
+        if type(query) is str and _ends(query) and getattr(self._conn, "lent", False):
+            raise UsageError(FROM_WITHIN)
+        return super().execute(query, params, **options)
 
     @property
     def rowcount(self) -> int:
@@ -112,3 +126,9 @@ class Cursors:
             or cursor.arraysize != 1
         )
         return None if changed else cursor
+
+
+@lru_cache(maxsize=1_000)
+def _ends(statement: str) -> bool:
+    """Whether it would end the transaction, or begin another one."""
+    return _ENDS.match(statement) is not None

@@ -177,7 +177,7 @@ class PostgresStore(Reads):
         try:
             with link.pipeline():
                 link.execute(self._sql["commit_mark"], (link.session, link.batch))
-                link.execute("COMMIT")
+                link.turn("COMMIT")
         except psycopg.Error as error:
             if not link.closed:
                 with theirs(self.name):

@@ -5,10 +5,8 @@ What inorder writes goes out in one pipeline, and costs one round trip together.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -17,7 +15,7 @@ from psycopg.pq import TransactionStatus
 from inorder.core.changes import Changes
 from inorder.core.event import Partition
 from inorder.core.rows import EntityRow
-from inorder.errors import Fenced, Mismatch, UsageError
+from inorder.errors import Fenced, Mismatch
 from inorder.stores.letter_writing import LetterWrites
 from inorder.stores.postgres.arrays import columns, integers, texts
 from inorder.stores.postgres.connections import Link
@@ -28,10 +26,11 @@ from inorder.stores.rows import Row, from_letter, outdated, plain_values
 MOST_PARAMETERS = 65_535
 """The protocol's limit for a statement."""
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-
-_ENDS = re.compile(
-    r"\s*(?:commit|end|abort|begin|start\s|prepare\s+tr|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))", re.I
-)
+_CHECK = """
+SAVEPOINT inorder_check; SET CONSTRAINTS ALL IMMEDIATE;
+ROLLBACK TO SAVEPOINT inorder_check; RELEASE SAVEPOINT inorder_check
+"""
+"""What undoes a savepoint undoes SET CONSTRAINTS too."""
 Cursor = psycopg.Cursor[Any]
 
 
@@ -59,8 +58,6 @@ class PostgresTransaction(LetterWrites):
         """Run one statement of the user's."""
         if self.over is not None:
             raise self.over
-        if _ends(statement):
-            raise UsageError("a handler's transaction is ended by inorder, not from within")
         if parameters and len(parameters) > MOST_PARAMETERS:
             # libpq's refusal could not be told from a lost connection.
             raise psycopg.ProgrammingError(f"a statement takes up to {MOST_PARAMETERS:,} parameters")
@@ -74,10 +71,22 @@ class PostgresTransaction(LetterWrites):
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """What fails inside is undone, and the rest of the transaction stays."""
+        failure: BaseException | None = None
         with theirs(self._name):
             self._begin()
-            with self._link.transaction():
-                yield
+            try:
+                with self._link.transaction():
+                    try:
+                        yield
+                    except BaseException as error:
+                        failure = error
+                        raise
+            except BaseException as error:
+                # An error of psycopg's may be that of another database, which the handler is connected to.
+                if error is not failure or self._link.closed:
+                    raise
+        if failure is not None:
+            raise failure
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -101,7 +110,13 @@ class PostgresTransaction(LetterWrites):
     @property
     def spoiled(self) -> bool:
         """Whether a statement failed: the server then refuses all others until the transaction is rolled back."""
-        return self._link.info.transaction_status is TransactionStatus.INERROR
+        return self._link.pgconn.transaction_status == TransactionStatus.INERROR
+
+    def check(self) -> None:
+        """Have deferred constraints checked, and nothing else changed: not even that they are deferred."""
+        with theirs(self._name):
+            self._begin()
+            self._link.execute(_CHECK)
 
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
@@ -135,11 +150,11 @@ class PostgresTransaction(LetterWrites):
     def roll_back(self) -> None:
         """Undo all of it. A connection that is lost has nothing left to undo."""
         if not self._link.closed and self._link.info.transaction_status is not TransactionStatus.IDLE:
-            self._link.execute("ROLLBACK")
+            self._link.turn("ROLLBACK")
 
     def _begin(self) -> None:
         if not self.begun:
-            self._link.execute(BEGIN)
+            self._link.turn(BEGIN)
             self.begun = True
 
     def _do(self, statement: str, **parameters: Any) -> Cursor:
@@ -199,9 +214,3 @@ def _why(error: psycopg.Error) -> psycopg.Error:
     """A pipeline that cannot be left, as after a COPY by `execute`, hides why: else it looks like a lost connection."""
     before = error.__context__
     return before if type(error) is psycopg.OperationalError and isinstance(before, psycopg.Error) else error
-
-
-@lru_cache(maxsize=1_000)
-def _ends(statement: str) -> bool:
-    """Whether it would end the transaction, or begin another one."""
-    return _ENDS.match(statement) is not None

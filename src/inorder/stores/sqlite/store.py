@@ -175,10 +175,7 @@ class SqliteStore(Reads):
         try:
             with theirs(self.path):
                 yield transaction
-            if transaction.over is None and not self._connection.in_transaction:
-                transaction.over = Unreachable(f"store {self.path}: SQLite rolled back after an error")
-            if transaction.over is not None:
-                raise transaction.over
+            transaction.still_open()
             with ours(self.path):
                 transaction.end("COMMIT")
         except BaseException:

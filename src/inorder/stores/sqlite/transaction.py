@@ -12,12 +12,12 @@ import msgspec
 from inorder.core.changes import Changes
 from inorder.core.event import Partition
 from inorder.core.rows import EntityRow
-from inorder.errors import Fenced, Mismatch
+from inorder.errors import Fenced, Mismatch, Unreachable
 from inorder.stores.letter_writing import LetterWrites
 from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outdated, plain_values
 from inorder.stores.sqlite.many import Rows
 from inorder.stores.sqlite.opening import SQL
-from inorder.stores.sqlite.weather import ours, theirs
+from inorder.stores.sqlite.weather import ours, outage, theirs
 
 ENTITIES = Rows("entities_write", blobs=(3, 4, 5), booleans=(6,))
 PLAIN = Rows("entities_write", blobs=(4, 5), same={3: "x''", 6: "0"})
@@ -48,9 +48,14 @@ class SqliteTransaction(LetterWrites):
         """Run one statement of the user's."""
         if self.over is not None:
             raise self.over
+        if self._gone():
+            # Else it would be committed by itself.
+            raise sqlite3.OperationalError("a statement before this one has rolled the transaction back")
         try:
             return self._connection.execute(statement, parameters)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if self._gone():
+                self.over = outage(error, self._path)
             with theirs(self._path):
                 raise
 
@@ -60,17 +65,19 @@ class SqliteTransaction(LetterWrites):
         self._depth += 1
         name = f"inorder_{self._depth}"
         try:
-            with theirs(self._path):
-                self._connection.execute(f"SAVEPOINT {name}")
-                try:
-                    yield
-                except BaseException:
-                    # Some errors (a full disk) have already rolled back everything.
-                    if self.over is None and self._connection.in_transaction:
-                        self._connection.execute(f"ROLLBACK TO {name}")
-                        self._connection.execute(f"RELEASE {name}")
+            self.execute(f"SAVEPOINT {name}")
+            try:
+                yield
+            except BaseException:
+                if self.over is None and not self._gone():
+                    # Whatever it is: an error of SQLite's may be that of another file, which the handler opened.
+                    self.execute(f"ROLLBACK TO {name}")
+                    self.execute(f"RELEASE {name}")
                     raise
-                self._connection.execute(f"RELEASE {name}")
+                # Some errors (a full disk) have already rolled back everything.
+                with theirs(self._path):
+                    raise
+            self.execute(f"RELEASE {name}")
         finally:
             self._depth -= 1
 
@@ -80,11 +87,24 @@ class SqliteTransaction(LetterWrites):
 
     @property
     def spoiled(self) -> bool:
-        """Whether an error has rolled the transaction back (a full disk does)."""
-        return not self._connection.in_transaction
+        """Whether an error has rolled the transaction back (a full disk does). Raises it where it is the store's."""
+        if self.over is not None:
+            raise self.over
+        return self._gone()
+
+    def check(self) -> None:
+        """Nothing: SQLite checks foreign keys late at most, and those only where that was asked for."""
+
+    def still_open(self) -> None:
+        """Raises why nothing more can be done, where that is so."""
+        if self.over is None and self._gone():
+            self.over = Unreachable(f"store {self._path}: SQLite rolled back after an error")
+        if self.over is not None:
+            raise self.over
 
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
+        self.still_open()
         with ours(self._path):
             try:
                 self._check(fences)
@@ -110,6 +130,9 @@ class SqliteTransaction(LetterWrites):
                 rows = cursor.fetchall()
                 changed += max(cursor.rowcount, 0)
         return changed, rows
+
+    def _gone(self) -> bool:
+        return not self._connection.in_transaction
 
     def end(self, how: str) -> None:
         """COMMIT or ROLLBACK. Some errors have already rolled back."""
