@@ -224,3 +224,40 @@ def test_a_full_disk_that_a_handler_hides_is_an_outage(tmp_path: Path, request: 
             real.run(" ".join([*bad, "y1", "z1"]))
         assert real.effects == real.versions == []
         assert real.dead == {}
+
+
+def test_a_table_that_a_handler_locks_itself_is_no_outage(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    def then(entry: Entry, tx: Any) -> None:
+        if entry.key == "b":
+            rows = tx.execute("SELECT * FROM work")
+            rows.fetchone()
+            tx.execute("DROP TABLE work")
+
+    with KINDS["sqlite"](request, tmp_path) as place:
+        real = Real(place, then)
+        with real.store.transaction() as tx:
+            tx.execute("CREATE TABLE work (n INTEGER)")
+            tx.execute("INSERT INTO work VALUES (1), (2)")
+        real.run("a1 b1 c1")
+        assert real.effects == real.versions == ["a1", "c1"]
+        assert list(real.dead) == ["b1"]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("place", ["postgres"], indirect=True)
+def test_what_a_function_calls_an_internal_error_is_the_failure_of_its_event(place: Place) -> None:
+    """PostGIS does, of a geometry that it cannot read."""
+
+    def then(entry: Entry, tx: Any) -> None:
+        if entry.key == "b":
+            tx.execute("SELECT parsed('POINT(')")
+
+    real = Real(place, then)
+    with real.store.transaction() as tx:
+        tx.execute(
+            "CREATE FUNCTION parsed(of text) RETURNS text LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE 'parse error - invalid geometry' USING ERRCODE = 'XX000'; END $$"
+        )
+    real.run("a1 b1 c1")
+    assert real.effects == real.versions == ["a1", "c1"]
+    assert list(real.dead) == ["b1"]

@@ -23,10 +23,13 @@ _OUTAGES = {
     "57P01": "it was shut down, or the connection ended by its operator",
     "57P02": "it was shut down",
     "57P03": "it is starting up or shutting down",
+    # Not XX000, which extensions use for whatever they cannot read.
+    "XX001": "it is damaged",
+    "XX002": "an index of it is damaged",
     "25P03": "it ended the connection, which was idle for too long inside a transaction",
 }
 """By SQLSTATE."""
-_OUTAGE_CLASSES = {"08": "the connection was lost", "58": "its disk failed", "XX": "it is damaged"}
+_OUTAGE_CLASSES = {"08": "the connection was lost", "58": "its disk failed"}
 """By the first two characters of the SQLSTATE."""
 _CLASHES = {"40001", "40P01"}
 """Serialization failure and deadlock: the transaction is gone, and worth another try at once."""

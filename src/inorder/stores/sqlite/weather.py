@@ -11,9 +11,9 @@ from inorder.errors import Unreachable, UsageError
 BUSY_S = 10.0
 """Longest wait for another process's transaction. Past it, the store counts as unreachable."""
 
+# Not SQLITE_LOCKED: that is in the way of a statement which the same connection has not read to its end.
 _OUTAGES = {
     sqlite3.SQLITE_BUSY: f"another process kept it locked for more than {BUSY_S:g} s",
-    sqlite3.SQLITE_LOCKED: f"another process kept it locked for more than {BUSY_S:g} s",
     sqlite3.SQLITE_FULL: "the disk, or the room allowed for the file, is full",
     sqlite3.SQLITE_IOERR: "the disk failed",
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened: does its folder exist, and may it be written?",
