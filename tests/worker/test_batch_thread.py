@@ -180,6 +180,36 @@ def test_another_thread_takes_over_from_one_that_hangs(
     assert scene.batches.timers.all() == {"later": 5_000.0}
 
 
+def test_one_that_hangs_during_an_outage_is_taken_over_from_when_that_is_over(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched, batches = Watched(scene, monkeypatch), scene.batches
+    make, away = scene.make, [Unreachable("away"), Unreachable("away")]
+
+    def made() -> Any:
+        if away:
+            raise away.pop()
+        return make()
+
+    monkeypatch.setattr(scene.runner, "_make", made)
+    scene.submit("ab")
+
+    def meanwhile() -> None:
+        watched.watch()
+        assert watched.watch(10.1) == 1
+        batches.effect.now_at = None
+        assert watched.watch() == 1, "it has no store any more, whatever it does"
+        assert watched.watch() == 2
+
+    batches.meanwhile = meanwhile
+    assert not scene.next(batches)
+    assert "paused: away" in caplog.text
+    assert list(scene.batches.effect.barred) == [("a", 3)]
+    assert scene.next()
+    assert scene.runs == [["a", "b"]]
+    assert watched.watch(20.0) == 2
+
+
 def test_what_found_no_room_in_the_turn_of_one_that_hangs_comes_after_it_and_before_what_follows(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

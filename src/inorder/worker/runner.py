@@ -63,6 +63,8 @@ class BatchRunner:
         self._stopping = False
         self._failure: BaseException | None = None
         self._watched: tuple[Event | None, int, float] = (None, 0, 0.0)
+        self._hung: Event | None = None
+        """What an abandoned thread hangs in, while there is no store for another one."""
         self.outage: str | None = None
         self._start()
 
@@ -156,7 +158,9 @@ class BatchRunner:
         effect = self._batches.effect
         event, turn = effect.now_at, effect.turns
         seen, seen_in, since = self._watched
-        if event is None or event is not seen or turn != seen_in:
+        if self._hung is not None:
+            self._abandon(self._hung, limit_s)
+        elif event is None or event is not seen or turn != seen_in:
             self._watched = (event, turn, time.monotonic())
         elif time.monotonic() - since > limit_s:
             self._watched = (None, 0, 0.0)
@@ -182,13 +186,21 @@ class BatchRunner:
         return True
 
     def _abandon(self, event: Event, limit_s: float) -> None:
-        log.error("key %s version %d: the handler hangs past %g s", event.key, event.version, limit_s)
+        if self._hung is None:
+            log.error("key %s version %d: the handler hangs past %g s", event.key, event.version, limit_s)
         with self._lock:
             old, batches = self._thread, self._batches
             turns = [turn for turn in (self._current, self._ahead) if turn is not None]
             timers = batches.timers
             self._store.abandon()
-            self._start()
+            try:
+                self._start()
+            except Unreachable as away:
+                if self._hung is None:
+                    log.error("paused: %s", away)
+                self._hung = event
+                return
+            self._hung = None
             error = HandlerTimeout(f"ran for more than {limit_s:g} s")
             self._batches.effect.barred[event.key, event.version] = error
             self._batches.timers = timers
