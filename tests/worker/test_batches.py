@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
+from inorder.core.effect import Outage
 from inorder.core.event import Partition
 from inorder.core.order import Outcome
 from inorder.core.waiting import Wait
-from inorder.errors import HandlerTimeout, Unreachable
+from inorder.errors import HandlerTimeout, Unavailable, Unreachable
 from inorder.worker.batch import MANY_FAILURES
 from inorder.worker.effects import Manner
 from tests.worker.batching import FENCES, Scene, Transaction, job
-from tests.worker.consumers import FOLD, TX
+from tests.worker.consumers import FOLD, TX, Entry, nothing
 from tests.worker.played import HERE, THERE
 
 # What is written, and when.
@@ -209,3 +210,20 @@ def test_both_halves_say_what_is_lost() -> None:
     scene.clock.at += 200
     scene.store.tables.fences = {HERE: 9, THERE: 9}
     assert scene.run(job("b1", THERE), due=["a"]) == FENCES
+
+
+def test_a_fold_whose_help_goes_down_in_the_middle_of_a_batch_waits_until_it_is_back() -> None:
+    scene = Scene()
+
+    def goes_down(entry: Entry) -> None:
+        if "a2" in scene.calls:
+            raise Unavailable("away")
+
+    scene._then = goes_down
+    given = job("a1 a2 b1")
+    with pytest.raises(Outage, match="away"):
+        scene.run(given)
+    assert (scene.states(), scene.effect.barred) == ({}, {})
+    scene._then = nothing
+    scene.run(given)
+    assert scene.states() == {"a": [1, 2], "b": [1]}
