@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
-from inorder.worker.timers import Timers
+from inorder.worker.timers import SPARE, Timers
 from tests.core.profiles import examples
 
 waitings = st.one_of(
@@ -45,3 +45,14 @@ def test_the_last_word_on_a_key_counts_and_is_forgotten_when_it_is_taken(
                 del waits[key]
         assert timers.next() == min((waiting.due_at for waiting in waits.values()), default=NEVER)
         assert timers.urgent == any(waiting.urgent for waiting in waits.values())
+
+
+def test_what_has_been_replaced_takes_no_room_until_its_time() -> None:
+    timers = Timers()
+    for n in range(5 * SPARE):
+        timers.note({f"k{n}": Waiting(Wait.GAP, 1, 0.0, due_at=300.0 + n)})
+        if n >= 10:
+            timers.note({f"k{n - 10}": None})
+        assert len(timers._heap) <= 2 * len(timers.all()) + SPARE
+    assert timers.take(1e6) == [f"k{n}" for n in range(5 * SPARE - 10, 5 * SPARE)]
+    assert timers.next() == NEVER

@@ -209,18 +209,21 @@ def test_an_outage_pauses_a_replay_and_blames_no_letter(bench: ReplayBench) -> N
 
 
 @kinds("fold", "call")
-def test_an_outage_that_does_not_end_ends_the_replay_and_leaves_the_letter(bench: ReplayBench) -> None:
+@pytest.mark.parametrize(("message", "says"), [("the ledger is down", "the ledger is down"), ("", "Unavailable")])
+def test_an_outage_that_does_not_end_ends_the_replay_and_leaves_the_letter(
+    bench: ReplayBench, message: str, says: str
+) -> None:
     fault = Fault(("a", 1))
 
     def act(entry: Entry) -> None:
         fault(entry)
-        raise inorder.Unavailable("the ledger is down")
+        raise inorder.Unavailable(message)
 
     bench.produce(*entries("a", 1))
     consumer = bench.declare(act)
     bench.work(consumer)
     fault.mend()
-    with pytest.raises(Unreachable, match="the ledger is down"):
+    with pytest.raises(Unreachable, match=says):
         run(bench, consumer, patience_s=0.2)
     assert [row.status for row in bench.letters()] == ["open"]
     assert bench.parked() == ["a"]

@@ -19,7 +19,7 @@ import pytest
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Partition, Record, Slice
 from inorder.core.waiting import Wait, Waiting
-from inorder.errors import HandlerTimeout, InorderError
+from inorder.errors import HandlerTimeout, InorderError, Unreachable
 from inorder.worker.job import Job
 from inorder.worker.lane_runner import LaneRunner
 from inorder.worker.lane_work import LaneWork
@@ -106,9 +106,13 @@ class Stage:
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.works: list[Work] = []
+        self.away: list[Exception] = []
+        """What the next ones fail with when they open their store."""
         self.runner = LaneRunner(self._make)
 
     def _make(self) -> LaneWork:
+        if self.away:
+            raise self.away.pop()
         self.works.append(Work(self.told, len(self.works)))
         return cast(LaneWork, self.works[-1])
 
@@ -466,6 +470,32 @@ def test_from_a_loop_that_is_blocked_another_takes_over_what_was_under_way(
         (1, "take in", [[6]]),
         (1, "watch", 5.0),
     ]
+
+
+def test_while_the_store_is_away_none_takes_over_from_a_loop_that_is_blocked(
+    stage: Stage, now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked = Blocked(stage, event(0))
+    stage.runner.own({HERE: 1})
+    stage.runner.submit(job(0, 1))
+    assert not stage.runner.watch(5.0)
+    now[0] += 5.1
+    stage.away += [Unreachable("away"), Unreachable("away")]
+    assert not stage.runner.watch(5.0)
+    stage.runner.submit(job(2))
+    assert not stage.runner.watch(5.0)
+    assert not blocked.left.is_set()
+    assert stage.told == [(0, "abandoned")]
+    assert caplog.text.count("paused: away") == 1
+    assert stage.runner.watch(5.0)
+    assert blocked.left.wait(30)
+    assert [one for one in stage.heard() if one[0]] == [
+        (1, "bar", "k0", HandlerTimeout, "ran for more than 5 s"),
+        (1, "own", {HERE: 1}, {}),
+        (1, "take in", [[0, 1, 2]]),
+    ]
+    assert not stage.runner.watch(5.0), "the new one is asked anew"
+    assert stage.heard() == [(1, "watch", 5.0)]
 
 
 def test_what_is_read_for_too_long_is_a_failure(stage: Stage, now: list[float]) -> None:

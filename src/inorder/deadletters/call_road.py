@@ -20,6 +20,7 @@ from inorder.core.event import Event
 from inorder.core.planner import Planner
 from inorder.core.replaying import Verdict
 from inorder.core.retry import ErrorClass
+from inorder.core.words import message
 from inorder.deadletters.letters import Unreadable
 from inorder.deadletters.results import Result
 from inorder.deadletters.road import BaseRoad, Behind, Gone, Tried, Warrant, outcomes
@@ -55,7 +56,7 @@ class CallRoad(BaseRoad):
             error = self._call(event, attempt=1)
             if error is not None and self.planner.classify(error) is ErrorClass.INFRASTRUCTURE:
                 self.release(event.key)
-                raise Outage(str(error)) from error
+                raise Outage(message(error)) from error
             return self.transact(lambda tx, changes: self._finish(tx, chosen, event, error, changes))
         except Gone:
             return self.gone(chosen.letter)
@@ -119,7 +120,7 @@ class CallRoad(BaseRoad):
         event, attempt = found
         error = self._call(event, attempt)
         if error is not None and self.planner.classify(error) is ErrorClass.INFRASTRUCTURE:
-            raise Outage(str(error)) from error
+            raise Outage(message(error)) from error
         return self.transact(lambda tx, changes: self._over(tx, event, error, changes))
 
     def _next(self, tx: Any, key: str, below: int | None, changes: Changes) -> tuple[Event, int] | Behind:

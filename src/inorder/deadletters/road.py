@@ -18,6 +18,7 @@ from inorder.core.event import Event
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass
+from inorder.core.words import message
 from inorder.deadletters.letters import Unreadable, event_of
 from inorder.deadletters.results import COUNTED_AS, OF_VERDICT, Result
 from inorder.declaration import Declaration, Kind
@@ -177,7 +178,7 @@ class BaseRoad:
     def failed(self, tx: Any, row: LetterRow, event: Event, error: BaseException) -> Tried:
         """The handler failed: the letter stays, and its key stays parked."""
         if self.planner.classify(error) is ErrorClass.INFRASTRUCTURE:
-            raise Outage(str(error)) from error
+            raise Outage(message(error)) from error
         detail = f"{type(error).__name__}: {error}"
         if not tx.letter_failed(row.id, detail, explain(error), self.clock.now()):
             raise Gone

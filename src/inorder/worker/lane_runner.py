@@ -13,7 +13,7 @@ from contextlib import suppress
 from inorder.core.engine import Unit
 from inorder.core.event import Event, Partition, Slice
 from inorder.core.waiting import Waiting
-from inorder.errors import HandlerTimeout, InorderError
+from inorder.errors import HandlerTimeout, InorderError, Unreachable
 from inorder.worker.job import Job
 from inorder.worker.lane_work import LaneWork
 from inorder.worker.news import News
@@ -46,6 +46,8 @@ class LaneRunner:
         self._lost: dict[Partition, int] = {}
         self._failure: BaseException | None = None
         self._asked_at: float | None = None
+        self._blocked: Event | None = None
+        """What the loop is blocked by, while there is no store for another one."""
         self._news = News()
         self._start()
 
@@ -127,13 +129,16 @@ class LaneRunner:
     def watch(self, limit_s: float) -> bool:
         """Give up on handlers that have been running for longer than `limit_s`. True: `own` is to be called again."""
         now = time.monotonic()
+        if self._blocked is not None:
+            return self._begin_anew(self._blocked, limit_s)
         if self._asked_at is None:
             self._asked_at = now
             self._loop.call_soon_threadsafe(self._watched, self._work, limit_s)
         elif now - self._asked_at > limit_s:
             if (event := self._work.stuck_in()) is not None:
-                self._abandon(event, limit_s)
-                return True
+                log.error("key %s version %d: the handler blocks its event loop", event.key, event.version)
+                self._work.abandon()
+                return self._begin_anew(event, limit_s)
             if (piece := self._work.reading) is not None:
                 self._fail(InorderError(UNREADABLE.format(piece.partition, piece.offset(0), limit_s)))
         return False
@@ -143,16 +148,21 @@ class LaneRunner:
             self._asked_at = None
             work.watch(limit_s)
 
-    def _abandon(self, event: Event, limit_s: float) -> None:
-        log.error("key %s version %d: the handler blocks its event loop", event.key, event.version)
+    def _begin_anew(self, event: Event, limit_s: float) -> bool:
+        """Returns whether another loop has taken over: it needs a store of its own."""
         work, loop, thread = self._work, self._loop, self._thread
-        work.abandon()
+        try:
+            self._start()
+        except Unreachable as away:
+            if self._blocked is None:
+                log.error("paused: %s", away)
+            self._blocked = event
+            return False
         throw(Left, thread)
         loop.call_soon_threadsafe(_end, loop, work)
-        self._asked_at = None
+        self._blocked = self._asked_at = None
         self._inbox.clear()
         self._owned.clear()
-        self._start()
         self._work.bar(event, HandlerTimeout(f"ran for more than {limit_s:g} s"))
         job = Job()
         for unit, piece in self._under_way.items():
@@ -160,6 +170,7 @@ class LaneRunner:
                 job.add(unit, piece)
         self.own(self._fences)
         self.submit(job)
+        return True
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what runs, start nothing more, and end. Returns whether it ended in time."""

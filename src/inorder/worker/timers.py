@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 from inorder.core.waiting import NEVER, Waiting
 
+SPARE = 1_000
+"""Times that have been replaced and may stay in the heap, beside as many as there are that have not."""
+
 
 class Timers:
     """Due times by key. A later word on a key replaces an earlier one."""
@@ -42,6 +45,10 @@ class Timers:
                 self._urgent.add(key)
             self._due[key] = waiting.due_at
             heapq.heappush(self._heap, (waiting.due_at, key))
+        if len(self._heap) > 2 * len(self._due) + SPARE:
+            # Most gaps fill long before their limit: until then each would keep its place, and its key in memory.
+            self._heap = [(due_at, key) for key, due_at in self._due.items()]
+            heapq.heapify(self._heap)
 
     def take(self, now: float, most: int = 1000) -> list[str]:
         """The keys that are due, which are forgotten with this."""
