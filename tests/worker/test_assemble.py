@@ -45,10 +45,13 @@ class Stores:
     def __init__(self) -> None:
         self.tables = Tables()
         self.opened: list[MemoryStore] = []
+        self.closed: list[MemoryStore] = []
 
     def __call__(self) -> Any:
-        self.opened.append(MemoryStore("stream", self.tables))
-        return self.opened[-1]
+        store = MemoryStore("stream", self.tables)
+        store.close = lambda: self.closed.append(store)  # type: ignore[method-assign]
+        self.opened.append(store)
+        return store
 
 
 class Scene:
@@ -171,6 +174,7 @@ def test_a_thread_that_begins_when_the_declaration_has_changed_is_refused(scene:
     scene.stores.tables.declared["stream"] = (Order.LATEST, 0)
     with pytest.raises(inorder.UsageError, match="was written with order=latest"):
         scene.given["BatchRunner"][0]()
+    assert scene.stores.closed == scene.stores.opened[1:], "nobody else would close it"
 
 
 @pytest.mark.parametrize("queue", [True, False])

@@ -162,7 +162,12 @@ class Assembled:
     @staticmethod
     def _registered(declared: Declaration, open_store: Callable[[], Store]) -> Store:
         store = open_store()
-        store.register(declared.order, declared.baseline)
+        try:
+            store.register(declared.order, declared.baseline)
+        except BaseException:
+            # It may be tried again and again, until the store is back.
+            store.close()
+            raise
         return store
 
 
