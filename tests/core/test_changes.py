@@ -28,6 +28,9 @@ def test_nothing_to_write_is_false() -> None:
     changes.count("seen")
     assert changes
     changes = Changes(3)
+    changes.delivered(Outcome.STALE)
+    assert changes
+    changes = Changes(3)
     changes.entities["a"] = Entity("a")
     assert changes
 
@@ -38,21 +41,22 @@ def test_a_delivery_is_counted_where_it_was_received_and_everybody_who_asked_is_
     changes.settled(event(1), Outcome.APPLIED)
     changes.settled(event(2, (9, "held")), Outcome.APPLIED)
     changes.settled(event(3, (9, "parked")), Outcome.DUPLICATE)
+    changes.settled(event(5, (9, "held")), Outcome.APPLIED)
     changes.hold(event(4), Outcome.HELD)
-    assert told == [(1, "applied"), (2, "applied"), (3, "duplicate"), (4, "held")]
+    assert told == [(1, "applied"), (2, "applied"), (3, "duplicate"), (5, "applied"), (4, "held")]
     assert changes.counts == {
         (3, "received"): 2,
         (3, "applied"): 1,
         (3, "held"): 1,
         (3, "early"): 1,
-        (3, "released"): 1,
-        (9, "held"): -1,
-        (9, "applied"): 1,
+        (3, "released"): 2,
+        (9, "held"): -2,
+        (9, "applied"): 2,
         (9, "parked"): -1,
         (9, "duplicate"): 1,
     }
     assert changes.held == {("a", 4): HeldRow("a", 4, "a4", 74, Outcome.HELD, 3, RECORD)}
-    assert changes.released == {("a", 2), ("a", 3)}
+    assert changes.released == {("a", 2), ("a", 3), ("a", 5)}
 
 
 def test_without_anybody_who_asked_it_is_the_same() -> None:
@@ -60,6 +64,7 @@ def test_without_anybody_who_asked_it_is_the_same() -> None:
     changes.settled(event(1), Outcome.STALE)
     changes.hold(event(2), Outcome.PARKED)
     assert changes.counts == {(3, "received"): 2, (3, "stale"): 1, (3, "parked"): 1, (3, "early"): 1}
+    assert changes.effects is None
 
 
 def test_what_was_to_wait_and_waits_no_longer_is_never_written() -> None:
