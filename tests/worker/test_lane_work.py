@@ -82,6 +82,19 @@ async def test_handlers_have_turns_while_what_came_is_read() -> None:
 
 
 @played
+async def test_handlers_have_turns_while_nothing_of_what_came_can_be_read() -> None:
+    it = Scene(at_once=1)
+    it.stop_at("w1")
+    it.give("w1 x1")
+    await it.turns()
+    codec = it.work._codec = Noting(it.declared)
+    it.give(" ".join("?" * 3 * READ_AT_ONCE))
+    for reads in range(4):
+        assert codec.found == [READ_AT_ONCE] * reads
+        await asyncio.sleep(0)
+
+
+@played
 async def test_a_call_that_may_go_on_does_while_what_came_is_read() -> None:
     it = Scene()
     codec = it.work._codec = Noting(it.declared)

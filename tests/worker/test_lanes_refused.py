@@ -237,6 +237,21 @@ async def test_keys_that_found_no_room_are_read_anew_before_they_are_tried_again
 
 
 @played
+async def test_a_lane_that_stood_still_goes_on_when_there_is_room() -> None:
+    it = Scene(limits=inorder.Limits(letters=1), retry=inorder.Retry(attempts=1))
+    it.room.read(1, 0, ())
+    it.fails["a1"] = [ValueError("no")]
+    it.give("a1")
+    await it.rest()
+    assert (it.called, list(it.work.full), it.busy()) == (["a1"], [HERE], False)
+    it.room.read(0, 0, ())
+    it.work.try_again()
+    assert (it.lanes.queued, it.work._calls.running, it.busy()) == (0, 0, True), "its entity is to be read anew"
+    await it.rest()
+    assert (it.called, it.applied(), it.work.full) == (["a1", "a1"], {"a": 1}, {})
+
+
+@played
 async def test_an_entity_that_is_at_work_is_not_forgotten_when_there_is_room() -> None:
     it = Scene(limits=inorder.Limits(held=1))
     it.give("a1 b1")
