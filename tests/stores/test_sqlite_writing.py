@@ -56,8 +56,8 @@ def test_a_refusal_in_any_part_undoes_all(store: SqliteStore, wrong: EntityRow) 
 
 
 def test_parts_hold_every_row_once() -> None:
-    rows = [(key, 0) for key in KEYS]
-    for most, sizes in ((1, [1] * 10), (2, [2] * 5), (4, [4, 4, 2]), (8, [8, 2]), (16, [8, 2])):
+    rows = list(range(11))
+    for most, sizes in ((1, [1] * 11), (2, [2] * 5 + [1]), (4, [4, 4, 2, 1]), (8, [8, 2, 1]), (16, [8, 2, 1])):
         parts = [rows[some] for some in many.portions(len(rows), most)]
         assert [len(part) for part in parts] == sizes
         assert [one for part in parts for one in part] == rows
@@ -85,8 +85,10 @@ def test_a_refusal_among_plain_entities_or_others_undoes_all(store: SqliteStore,
     assert versions(store) == dict.fromkeys(KINDS, 1)
 
 
-def test_a_sqlite_that_takes_few_values_gets_few_rows_at_once(store: SqliteStore) -> None:
-    store._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 1 + 2 * 7)
+@pytest.mark.parametrize("values", [1 + 5, 2 * 5, 1 + 2 * 5])
+def test_a_sqlite_that_takes_few_values_gets_few_rows_at_once(store: SqliteStore, values: int) -> None:
+    """The stream, and five for each row."""
+    store._connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, values)
     write(store, [row(key, 0) for key in KEYS])
     assert versions(store) == dict.fromkeys(KEYS, 1)
 
