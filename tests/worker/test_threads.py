@@ -18,7 +18,7 @@ from inorder.worker.running import OLD_S, Run
 from inorder.worker.threads import AHEAD_S, FAST, LOOK_S, MOST_AHEAD, RATE_S, STALLED_S, Threads
 from tests.worker.bench import PATIENCE_S
 from tests.worker.callers import run, turns
-from tests.worker.lanes import played
+from tests.worker.lanes import Held, played
 from tests.worker.pools import Pool
 
 
@@ -220,6 +220,20 @@ async def test_what_was_decided_too_long_ago_is_not_called() -> None:
     it.pool.work()
     it.loop.now += 0.01
     it.pool.work()
+    await turns()
+    assert (it.names(), it.told) == (["a"], [runs])
+    assert [one.made for one in runs] == [True, False]
+
+
+@played
+async def test_what_is_not_ours_any_more_is_not_called() -> None:
+    """Its lease was over while it waited for a thread."""
+    it = Scene()
+    runs, leases = it.begin("a", "b"), [Held(), Held()]
+    for one, lease in zip(runs, leases, strict=True):
+        one.events[0].slice.lease = lease
+    leases[1].over = True
+    it.pool.work_all()
     await turns()
     assert (it.names(), it.told) == (["a"], [runs])
     assert [one.made for one in runs] == [True, False]
