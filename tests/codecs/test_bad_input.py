@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import inorder
 from inorder.core.event import MAX_VERSION, Event, Record, Slice
 from tests.codecs.reading import DEEP, HOME, PAYLOADS, TYPED, Entry, codec_for, entry, name_of, read, reason
 
@@ -76,6 +77,7 @@ IN_EVERY_TYPE = {
     "version twice": (entry(more=',"version":2'), "version"),
     "id twice": (entry(more=',"id":"j"'), "id"),
     "another field twice": (entry(more=',"x":1,"x":2'), "x"),
+    "another field four times": (entry(more=',"x":1,"x":2,"x":3,"x":4'), "x"),
     "a nested field twice": (entry(more=',"x":[{"y":{"z":1,"\\u007a":1}}]'), "z"),
     "a field without a name twice": (entry(more=',"":1,"":2'), ""),
     "NaN": (entry(more=',"amount":NaN'), "amount"),
@@ -145,6 +147,25 @@ def test_one_bad_record_does_not_touch_its_neighbours() -> None:
     events, malformed = codec_for(Entry).read(Slice.of(HOME, records))
     assert [(event.version, event.record.offset) for event in events] == [(1, 0), (2, 2), (3, 4)]
     assert [one.record.offset for one in malformed] == [1, 3]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=name_of)
+def test_nothing_bad_is_taken_for_right_between_two_that_are(payload: Any) -> None:
+    """Most of what makes a record right is looked at for many together."""
+    codec = codec_for(payload)
+    for what, (value, _) in IN_EVERY_TYPE.items():
+        records = [Record(HOME, offset, None, one) for offset, one in enumerate([entry(), value, entry()])]
+        events, malformed = codec.read(Slice.of(HOME, records))
+        assert ([one.index for one in events], [one.index for one in malformed]) == ([0, 2], [1]), what
+
+
+@pytest.mark.parametrize("value", [entry(), entry(key='"\\u0061"')], ids=["plain", "with an escape"])
+def test_the_limit_on_events_is_in_bytes_and_exact(value: bytes) -> None:
+    size = len(value)
+    assert isinstance(read(codec_for(Entry, limits=inorder.Limits(event_bytes=size)), value), Event)
+    tight = codec_for(Entry, limits=inorder.Limits(event_bytes=size - 1))
+    assert reason(tight, value) == f"value: {size} bytes, of {size - 1} allowed"
+    assert reason(tight, None) == "value: null"
 
 
 def test_some_places_of_a_slice_are_read_as_they_are_with_the_whole() -> None:

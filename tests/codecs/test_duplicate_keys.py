@@ -194,6 +194,7 @@ def test_what_an_array_has_behind_its_fields_is_looked_at_too() -> None:
     assert isinstance(read(LISTED, b'["a",1,"i"]'), Event)
     assert isinstance(read(LISTED, b'["a",1,"i",{"x":1,"y":2}]'), Event)
     assert isinstance(read(LISTED, b'["a",1,"i",{"x":1,"x":2}]'), Malformed)
+    assert isinstance(read(LISTED, b'["a",1,"i",{"x":1,"x":2,"x":3}]'), Malformed), "as many quotes as an object has"
 
 
 def twisted(codec: JsonCodec) -> JsonCodec:

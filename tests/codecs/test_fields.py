@@ -35,6 +35,12 @@ class Typed(msgspec.Struct):
     token: uuid.UUID
 
 
+class Named(msgspec.Struct):
+    region: Region
+    name: str
+    number: int
+
+
 class Of(TypedDict, Generic[T]):
     key: str
     version: int
@@ -128,6 +134,14 @@ def test_whole_numbers_enumerations_and_uuids_stand_for_their_text() -> None:
         assert (type(found.key), type(found.id)) == (str, str)
 
 
+@pytest.mark.parametrize(("key", "event_id"), [("region", "name"), ("name", "region")])
+def test_an_enumeration_of_texts_stands_for_its_text_beside_a_plain_one(key: str, event_id: str) -> None:
+    found = read(codec_for(Named, key=key, version="number", id=event_id), b'{"region":"north","name":"a","number":7}')
+    assert isinstance(found, Event)
+    assert {key: found.key, event_id: found.id} == {"region": "north", "name": "a"}
+    assert (type(found.key), type(found.id)) == (str, str)
+
+
 @pytest.mark.parametrize("payload", PAYLOADS, ids=name_of)
 def test_a_position_is_the_offset_counted_from_one(payload: Any) -> None:
     codec = codec_for(payload, version=inorder.POSITION, order="latest")
@@ -149,6 +163,12 @@ def test_without_an_id_two_records_are_the_same_event_when_their_bytes_are(paylo
 def test_a_typed_dict_with_a_parameter_is_read_by_its_keys() -> None:
     assert isinstance(read(codec_for(Of[str]), entry()), Event)
     assert isinstance(read(codec_for(Of[int]), entry()), Malformed)
+
+
+def test_a_payload_of_any_type_is_read_by_its_keys() -> None:
+    found = read(codec_for(Any), entry(key='"b"'))
+    assert isinstance(found, Event)
+    assert (found.key, found.version, found.id) == ("b", 1, "i")
 
 
 @pytest.mark.parametrize("version", ['"1"', "true", "1.0"])
