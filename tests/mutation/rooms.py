@@ -46,7 +46,11 @@ ROOMS = {
         ),
     ),
     "worker": Room(("worker/*.py",), ("tests/core/test_timers.py", *_WORKER, *_PROOF), waits=True),
-    "sqlite": Room(("stores/sqlite/*.sql", "stores/sqlite/migrations/*.sql"), ("-m", "not postgres", "tests/stores")),
+    "codecs": Room(("codecs/json.py",), ("tests/codecs",)),
+    "sqlite": Room(
+        ("stores/sqlite/*.sql", "stores/sqlite/migrations/*.sql", "stores/sqlite/many.py"),
+        ("-m", "not postgres", "tests/stores"),
+    ),
     "postgres": Room(
         ("stores/postgres/*.sql", "stores/postgres/migrations/*.sql"), ("-m", "postgres", "tests/stores"), service=True
     ),
