@@ -92,7 +92,7 @@ PLANTED = (
         "SQLite: what a failed event wrote is kept",
         "sqlite",
         "stores/sqlite/transaction.py",
-        ('                        self._connection.execute(f"ROLLBACK TO {name}")\n', ""),
+        ('                    self.execute(f"ROLLBACK TO {name}")\n', ""),
     ),
     _one(
         "batches settle before they commit",
