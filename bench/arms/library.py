@@ -39,6 +39,11 @@ class TimedTransaction:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
+    @property
+    def spoiled(self) -> bool:
+        """Asked for after each event: by way of `__getattr__` it would take longer than the answer."""
+        return bool(self._inner.spoiled)
+
     def write(self, rows: Any, changes: Any, fences: Any) -> None:
         """Write, and count."""
         self._inner.write(rows, changes, fences)

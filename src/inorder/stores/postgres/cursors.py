@@ -87,6 +87,9 @@ class Answer(psycopg.Cursor[Any]):
         return super().connection
 
 
+_execute = psycopg.Cursor.execute
+
+
 class Cursors:
     """Cursors of one connection, used again: to make one takes psycopg longer than to use it.
 
@@ -100,9 +103,12 @@ class Cursors:
         self._most = MOST
 
     def execute(self, statement: str, parameters: Any) -> Answer:
-        """Run a statement, and say where its answer will be."""
+        """Run a statement of a handler's, and say where its answer will be."""
+        if _ends(statement):
+            raise UsageError(FROM_WITHIN)
         cursor = self._free() or Answer(self._connection)
-        cursor.execute(statement, parameters)
+        # Not by way of the method above, which would ask again for each event.
+        _execute(cursor, statement, parameters)
         if len(self._used) < self._most:
             cursor.cursors = self
             self._used.append(cursor)

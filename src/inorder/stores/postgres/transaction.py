@@ -26,6 +26,8 @@ from inorder.stores.rows import Row, from_letter, outdated, plain_values
 MOST_PARAMETERS = 65_535
 """The protocol's limit for a statement."""
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+IN_ERROR = int(TransactionStatus.INERROR)
+"""Looked up for each event: in its enum it would take longer than the rest."""
 _CHECK = """
 SAVEPOINT inorder_check; SET CONSTRAINTS ALL IMMEDIATE;
 ROLLBACK TO SAVEPOINT inorder_check; RELEASE SAVEPOINT inorder_check
@@ -110,7 +112,7 @@ class PostgresTransaction(LetterWrites):
     @property
     def spoiled(self) -> bool:
         """Whether a statement failed: the server then refuses all others until the transaction is rolled back."""
-        return self._link.pgconn.transaction_status == TransactionStatus.INERROR
+        return self._link.pgconn.transaction_status == IN_ERROR
 
     def check(self) -> None:
         """Have deferred constraints checked, and nothing else changed: not even that they are deferred."""
