@@ -205,6 +205,7 @@ def test_one_that_hangs_during_an_outage_is_taken_over_from_when_that_is_over(
     assert not scene.next(batches)
     assert "paused: away" in caplog.text
     assert list(scene.batches.effect.barred) == [("a", 3)]
+    assert scene.clock.slept == [FIRST_PAUSE_S] * 2
     assert scene.next()
     assert scene.runs == [["a", "b"]]
     assert watched.watch(20.0) == 2

@@ -159,6 +159,7 @@ class BatchRunner:
         event, turn = effect.now_at, effect.turns
         seen, seen_in, since = self._watched
         if self._hung is not None:
+            self._clock.sleep(FIRST_PAUSE_S)
             self._abandon(self._hung, limit_s)
         elif event is None or event is not seen or turn != seen_in:
             self._watched = (event, turn, time.monotonic())
