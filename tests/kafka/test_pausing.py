@@ -88,7 +88,8 @@ def test_what_is_set_aside_has_a_limit(harness: KafkaHarness, monkeypatch: pytes
     until("the other one came", lambda: len(consumer.values(1)) == 1000, consumer)
     for_a_while(0.3, consumer)
     assert isinstance(consumer.source, KafkaSource)
-    assert consumer.source._owned._aside_count <= 200
+    # A poll goes past it, and what librdkafka had handed on before it was told may be one more.
+    assert consumer.source._owned._aside_count <= 300
     assert consumer.values(0) == []
     consumer.source.resume([consumer.partition(0)])
     until("all came", lambda: len(consumer.values(0)) == 1000, consumer)
