@@ -88,12 +88,23 @@ def test_what_is_set_aside_has_a_limit(harness: KafkaHarness, monkeypatch: pytes
     until("the other one came", lambda: len(consumer.values(1)) == 1000, consumer)
     for_a_while(0.3, consumer)
     assert isinstance(consumer.source, KafkaSource)
-    # A poll goes past it, and what librdkafka had handed on before it was told may be one more.
-    assert consumer.source._owned._aside_count <= 300
+    assert consumer.source._owned._aside_count <= 200
     assert consumer.values(0) == []
     consumer.source.resume([consumer.partition(0)])
     until("all came", lambda: len(consumer.values(0)) == 1000, consumer)
     assert consumer.values(0) == numbered(1000)
+
+
+def test_what_one_poll_sets_aside_has_the_same_limit(harness: KafkaHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_assignment, "MOST_ASIDE", 100)
+    harness.produce(0, numbered(1000))
+    harness.produce(1, numbered(1))
+    consumer = owning(harness)
+    consumer.source.pause([consumer.partition(0)])
+    until("the other one came", lambda: consumer.values(1) == numbered(1), consumer)
+    assert consumer.poll(timeout_s=1) == []
+    assert isinstance(consumer.source, KafkaSource)
+    assert 0 < consumer.source._owned._aside_count <= 200
 
 
 def test_what_was_set_aside_is_not_settled_by_a_rebalance(harness: KafkaHarness) -> None:

@@ -78,14 +78,14 @@ class KafkaSource:
                 self._owned.set_aside(taken, fresh)
                 self._member.raise_kept()
             slices = self._owned.give(taken, fresh)
+            if self._owned.over_limit:
+                self._member.halt(self._owned.paused)
             remaining = deadline - time.monotonic()
             if slices or remaining <= 0:
                 break
             if fresh:
                 # All of it is paused. To take more would only move librdkafka's queue into our memory.
                 time.sleep(min(PAUSED_STEP_S, remaining))
-        if self._owned.over_limit:
-            self._member.halt(self._owned.paused)
         if not slices and time.monotonic() - self._passed_at > PASS_MARKERS_S:
             self._pass_markers()
         self._commits.send_refused(self._member.consumer, at_once=False)
