@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,12 @@ from inorder.errors import Unreachable
 from inorder.worker.assemble import planner_for
 from inorder.worker.batch import MANY_FAILURES, Batches
 from inorder.worker.effects import TxEffect
-from tests.stores.places import KINDS, Place
+from tests.stores.places import Place
 from tests.worker.batching import FENCES, job
 from tests.worker.consumers import Entry
 from tests.worker.played import HERE, Seen, Still
 
 Do = Callable[[Entry, Any], object]
-
-
-@pytest.fixture(scope="session")
-def store_database(postgres: Any) -> str:
-    found: str = postgres.fresh_database()
-    return found
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    with KINDS[request.param](request, tmp_path) as made:
-        yield made
 
 
 class Real:
@@ -77,6 +65,11 @@ class Real:
         return {f"{row.letter.key}{row.letter.version}": row.letter.detail for row in self.store.letters()}
 
 
+def many(n: int) -> list[str]:
+    """Events whose keys come before all others."""
+    return [f"{chr(ord('a') + at)}1" for at in range(n)]
+
+
 class Unspeakable(Exception):
     """Its message cannot be read."""
 
@@ -91,7 +84,7 @@ def test_an_error_without_a_readable_message_undoes_what_its_handler_wrote(place
             raise Unspeakable
 
     real = Real(place, then)
-    bad = [f"{chr(ord('a') + at)}1" for at in range(n)]
+    bad = many(n)
     real.run(" ".join([*bad, "z1"]))
     assert real.effects == real.versions == ["z1"]
     assert list(real.dead) == bad
@@ -109,17 +102,18 @@ def test_a_failed_statement_that_a_handler_hides_is_the_failure_of_its_event_alo
             raise ValueError("no")
 
     real = Real(place, then)
-    bad = [f"{chr(ord('a') + at)}1" for at in range(n)]
+    bad = many(n)
     real.run(" ".join([*bad, "y1", "z1"]))
     hidden = [] if place.mark == "?" else ["y1"]
     assert real.effects == real.versions == sorted({"y1", "z1"} - set(hidden))
     assert list(real.dead) == [*bad, *hidden]
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("hides", [False, True])
 @pytest.mark.parametrize("n", [0, 1, MANY_FAILURES + 1])
 def test_a_statement_that_rolls_all_of_it_back_costs_no_other_event_its_effect(
-    tmp_path: Path, request: pytest.FixtureRequest, n: int, hides: bool
+    place: Place, n: int, hides: bool
 ) -> None:
     def then(entry: Entry, tx: Any) -> None:
         if "a" <= entry.key < "y":
@@ -131,12 +125,11 @@ def test_a_statement_that_rolls_all_of_it_back_costs_no_other_event_its_effect(
                 if not hides:
                     raise
 
-    with KINDS["sqlite"](request, tmp_path) as place:
-        real = Real(place, then)
-        bad = [f"{chr(ord('a') + at)}1" for at in range(n)]
-        real.run(" ".join(["A1", *bad, "y1", "z1"]))
-        assert real.effects == real.versions == ["A1", "z1"]
-        assert list(real.dead) == [*bad, "y1"]
+    real = Real(place, then)
+    bad = many(n)
+    real.run(" ".join(["A1", *bad, "y1", "z1"]))
+    assert real.effects == real.versions == ["A1", "z1"]
+    assert list(real.dead) == [*bad, "y1"]
 
 
 @pytest.mark.parametrize("n", [1, MANY_FAILURES + 1])
@@ -148,7 +141,7 @@ def test_an_error_of_another_database_is_no_outage_of_the_store(place: Place, tm
             raise psycopg.OperationalError("the other database is away")
 
     real = Real(place, then)
-    bad = [f"{chr(ord('a') + at)}1" for at in range(n)]
+    bad = many(n)
     real.run(" ".join([*bad, "z1"]))
     assert real.effects == real.versions == ["z1"]
     assert list(real.dead) == bad
@@ -168,7 +161,7 @@ def test_a_constraint_that_is_checked_at_the_commit_fails_the_event_that_breaks_
     with real.store.transaction() as tx:
         tx.execute("CREATE TABLE orders (id int PRIMARY KEY)")
         tx.execute("CREATE TABLE lines (id int REFERENCES orders DEFERRABLE INITIALLY DEFERRED)")
-    bad = [f"{chr(ord('a') + at)}1" for at in range(n)]
+    bad = many(n)
     real.run(" ".join([*bad, "x1", "y1", "z1"]))
     assert real.effects == real.versions == ["z1"]
     assert list(real.dead) == [*bad, "x1", "y1"]
@@ -205,8 +198,9 @@ def test_an_error_at_the_commit_that_is_no_events_is_raised(place: Place) -> Non
     assert real.effects == real.versions == []
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("n", [0, MANY_FAILURES + 1])
-def test_a_full_disk_that_a_handler_hides_is_an_outage(tmp_path: Path, request: pytest.FixtureRequest, n: int) -> None:
+def test_a_full_disk_that_a_handler_hides_is_an_outage(place: Place, n: int) -> None:
     def then(entry: Entry, tx: Any) -> None:
         if entry.key < "y":
             raise ValueError("no")
@@ -214,33 +208,32 @@ def test_a_full_disk_that_a_handler_hides_is_an_outage(tmp_path: Path, request: 
             with suppress(Exception):
                 tx.execute("INSERT INTO large VALUES (zeroblob(1000000))")
 
-    with KINDS["sqlite"](request, tmp_path) as place:
-        real = Real(place, then)
-        with real.store.transaction() as tx:
-            tx.execute("CREATE TABLE large (content BLOB)")
-            tx.execute("PRAGMA max_page_count = 100")
-        bad = [f"{chr(ord('a') + at)}1" for at in range(n)]
-        with pytest.raises(Unreachable, match="is full"):
-            real.run(" ".join([*bad, "y1", "z1"]))
-        assert real.effects == real.versions == []
-        assert real.dead == {}
+    real = Real(place, then)
+    with real.store.transaction() as tx:
+        tx.execute("CREATE TABLE large (content BLOB)")
+        tx.execute("PRAGMA max_page_count = 100")
+    bad = many(n)
+    with pytest.raises(Unreachable, match="is full"):
+        real.run(" ".join([*bad, "y1", "z1"]))
+    assert real.effects == real.versions == []
+    assert real.dead == {}
 
 
-def test_a_table_that_a_handler_locks_itself_is_no_outage(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_a_table_that_a_handler_locks_itself_is_no_outage(place: Place) -> None:
     def then(entry: Entry, tx: Any) -> None:
         if entry.key == "b":
             rows = tx.execute("SELECT * FROM work")
             rows.fetchone()
             tx.execute("DROP TABLE work")
 
-    with KINDS["sqlite"](request, tmp_path) as place:
-        real = Real(place, then)
-        with real.store.transaction() as tx:
-            tx.execute("CREATE TABLE work (n INTEGER)")
-            tx.execute("INSERT INTO work VALUES (1), (2)")
-        real.run("a1 b1 c1")
-        assert real.effects == real.versions == ["a1", "c1"]
-        assert list(real.dead) == ["b1"]
+    real = Real(place, then)
+    with real.store.transaction() as tx:
+        tx.execute("CREATE TABLE work (n INTEGER)")
+        tx.execute("INSERT INTO work VALUES (1), (2)")
+    real.run("a1 b1 c1")
+    assert real.effects == real.versions == ["a1", "c1"]
+    assert list(real.dead) == ["b1"]
 
 
 @pytest.mark.postgres

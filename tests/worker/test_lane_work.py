@@ -62,13 +62,19 @@ class Noting(JsonCodec):
         return events, malformed
 
 
-@played
-async def test_handlers_have_turns_while_what_came_is_read() -> None:
+async def at_work() -> tuple[Scene, Noting]:
+    """One handler runs, another may, and what comes from now on is noted as it is read."""
     it = Scene(at_once=1)
     it.stop_at("w1")
     it.give("w1 x1")
     await it.turns()
     codec = it.work._codec = Noting(it.declared)
+    return it, codec
+
+
+@played
+async def test_handlers_have_turns_while_what_came_is_read() -> None:
+    it, codec = await at_work()
     events = some("a", 2 * READ_AT_ONCE + 2).split()
     it.give(" ".join(events[:-1]))
     it.give(events[-1])
@@ -83,11 +89,7 @@ async def test_handlers_have_turns_while_what_came_is_read() -> None:
 
 @played
 async def test_handlers_have_turns_while_nothing_of_what_came_can_be_read() -> None:
-    it = Scene(at_once=1)
-    it.stop_at("w1")
-    it.give("w1 x1")
-    await it.turns()
-    codec = it.work._codec = Noting(it.declared)
+    it, codec = await at_work()
     it.give(" ".join("?" * 3 * READ_AT_ONCE))
     for reads in range(4):
         assert codec.found == [READ_AT_ONCE] * reads

@@ -16,17 +16,17 @@ def one_line(text: str) -> str:
 
 def message(error: BaseException) -> str:
     """The message of an exception, on one line; its type where there is none."""
-    try:
-        text = str(error)
-    except Exception:
-        text = ""
-    return one_line(text or type(error).__name__)
+    return one_line(_text(error) or type(error).__name__)
 
 
 def describe(error: BaseException) -> str:
     """The type and the message of an exception, on one line."""
-    try:
-        text = str(error)
-    except Exception:
-        text = "its message cannot be read"
+    text = _text(error, unreadable="its message cannot be read")
     return one_line(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _text(error: BaseException, unreadable: str = "") -> str:
+    try:
+        return str(error)
+    except Exception:
+        return unreadable

@@ -18,12 +18,11 @@ from inorder.worker.job import Job
 from inorder.worker.lane_work import LaneWork
 from inorder.worker.news import News
 from inorder.worker.pool import LEAVING_S, Left, close_loop, throw
+from inorder.worker.runner import FIRST_PAUSE_S
 from inorder.worker.turning import new_loop
 
 log = logging.getLogger("inorder.worker")
 
-PAUSE_S = 0.1
-"""Between two attempts to open a store that is away."""
 UNREADABLE = (
     "{} from offset {}: reading its events takes more than {:g} s: "
     "a function for key, version or id, or the payload's own decoding, does not return"
@@ -132,7 +131,7 @@ class LaneRunner:
         """Give up on handlers that have been running for longer than `limit_s`. True: `own` is to be called again."""
         now = time.monotonic()
         if self._blocked is not None:
-            time.sleep(PAUSE_S)
+            time.sleep(FIRST_PAUSE_S)
             return self._begin_anew(self._blocked, limit_s)
         if self._asked_at is None:
             self._asked_at = now

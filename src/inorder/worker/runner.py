@@ -165,6 +165,7 @@ class BatchRunner:
             self._watched = (event, turn, time.monotonic())
         elif time.monotonic() - since > limit_s:
             self._watched = (None, 0, 0.0)
+            log.error("key %s version %d: the handler hangs past %g s", event.key, event.version, limit_s)
             self._abandon(event, limit_s)
         return False
 
@@ -187,8 +188,6 @@ class BatchRunner:
         return True
 
     def _abandon(self, event: Event, limit_s: float) -> None:
-        if self._hung is None:
-            log.error("key %s version %d: the handler hangs past %g s", event.key, event.version, limit_s)
         with self._lock:
             old, batches = self._thread, self._batches
             turns = [turn for turn in (self._current, self._ahead) if turn is not None]
