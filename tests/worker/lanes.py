@@ -179,6 +179,8 @@ class Scene:
         self.loop = asyncio.get_running_loop()
         self.pool = pool
         self.called: list[str] = []
+        self.amounts: list[int] = []
+        """What the handlers found in their payloads, from which each takes something away."""
         self.contexts: list[inorder.Context] = []
         self.cut: list[str] = []
         """Whose handlers were cancelled."""
@@ -228,6 +230,7 @@ class Scene:
         async def call(entries: list[Entry], context: inorder.Context) -> None:
             name = "+".join(f"{entry.key}{entry.version}" for entry in entries)
             self.called.append(name)
+            self._spend(*entries)
             self.contexts.append(context)
             self.on_call()
             if self.fails.get(name):
@@ -253,6 +256,7 @@ class Scene:
             def in_thread(entry: Entry) -> None:
                 name = f"{entry.key}{entry.version}"
                 self.called.append(name)
+                self._spend(entry)
                 if self.fails.get(name):
                     raise self.fails[name].pop(0)
 
@@ -263,6 +267,11 @@ class Scene:
             await call([entry], context)
 
         return declaration_of(one)
+
+    def _spend(self, *entries: Entry) -> None:
+        for entry in entries:
+            self.amounts.append(entry.amount)
+            entry.amount -= 1
 
     # What comes, and what is done with it.
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 import inorder
@@ -36,13 +37,15 @@ from inorder.worker.pool import Left, throw
 from tests.worker.consumers import Entry, Seen
 
 NAMED: dict[str, Any] = {"key": "key", "version": "version", "id": "id", "name": "stream"}
-PIECE = Slice.of(Partition("topic", 0), [Record(Partition("topic", 0), 0, b"k", b"")])
+HERE = Partition("topic", 0)
 
 
 @cache
 def event(version: int, key: str = "a") -> Event:
     """Always the same."""
-    return Event(key, version, f"{key}{version}", 1, Entry(key, version, f"{key}{version}"), PIECE, 0)
+    entry = Entry(key, version, f"{key}{version}")
+    piece = Slice.of(HERE, [Record(HERE, 0, b"k", msgspec.json.encode(entry))])
+    return Event(key, version, entry.id, 1, entry, piece, 0)
 
 
 def adding(act: Callable[[Entry], Any] = lambda entry: None) -> FoldEffect:

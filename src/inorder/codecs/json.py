@@ -20,6 +20,7 @@ from inorder.codecs.salvage import Salvage
 from inorder.core.event import MAX_VERSION, Event, Malformed, Slice, fingerprint
 from inorder.core.words import describe, one_line
 from inorder.declaration import POSITION, Declaration
+from inorder.errors import Poison
 
 _SCALARS = (
     msgspec.inspect.IntType,
@@ -49,6 +50,14 @@ class JsonCodec:
         values = piece.values[start:stop]
         events = self._read_together(piece, start, values)
         return (events, []) if events is not None else self._read_each(piece, start, values)
+
+    def payload(self, event: Event) -> Any:
+        """The payload of an event that was read before, as received. Raises `Poison` if it is read no more."""
+        value = event.slice.values[event.index] or b""
+        try:
+            return self._decode(value)
+        except Exception as error:
+            raise Poison(one_line(explain(error, value, self._declared.payload))) from error
 
     def _read_together(self, piece: Slice, start: int, values: Sequence[bytes | None]) -> list[Event] | None:
         """The common case: most steps go over all records, in C. None: not all are plainly right.

@@ -24,7 +24,7 @@ from inorder.worker.ahead import Ahead, Batch, Follow, Helper, TooEarly, nobody_
 from inorder.worker.cache import Cache
 from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
 from inorder.worker.job import Job, Turn
-from inorder.worker.reading_back import read_back
+from inorder.worker.reading_back import read_back, renew
 from inorder.worker.timers import Timers
 
 log = logging.getLogger("inorder.worker")
@@ -300,6 +300,9 @@ class Batches:
             if before is not None:
                 held = before.held_after(held, awake)
             batch.events = read_back(self._codec, held, self.effect.barred) + batch.events
+        if job.decided:
+            renew(self._codec, job.events, self.effect.barred)
+        job.decided = True
         batch.deciding_s = time.monotonic() - began
         return batch
 

@@ -71,6 +71,8 @@ class Deciding:
         self.loop: asyncio.AbstractEventLoop
         self.calls: Calls
         self.go: Callable[[], None]
+        self.renew: Callable[[list[Event]], None]
+        """Told of events that the handler was given, and may be given again."""
         self.lapsed: Callable[[Unit], None]
         """Told of a delivery whose lease was over before its handler was called."""
 
@@ -183,7 +185,10 @@ class Deciding:
         if self._observed:
             ended = min(run.ended_at, time.monotonic())
             self._observer.called(run.events[0].slice, run.began_at, ended, run.error is not None)
-        if run.epoch != self._known.epoch:
+        old = run.epoch != self._known.epoch
+        if old or run.error is not None:
+            self.renew(run.events)
+        if old:
             # Decided on knowledge that turned out old: the guard must look again.
             self._lanes.put_back(entity.key, received(run.events))
             return

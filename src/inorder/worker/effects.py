@@ -162,6 +162,7 @@ class FoldEffect(BatchEffect):
         self._expected = getattr(declared.state, "__name__", str(declared.state))
         self._plain = self._classes[0] if len(self._classes) == 1 else None
         self._decode = decoder(declared.state)
+        self._payload = decoder(declared.payload)
         self._encode = encoder(declared.state)
 
     def loaded(self, entity: Entity) -> None:
@@ -207,10 +208,13 @@ class FoldEffect(BatchEffect):
         return state
 
     def undo(self, entity: Entity) -> None:
-        """Fold again from the stored state: the failed call may have changed the state in place."""
+        """Fold again from the stored state: the failed call may have changed the state in place. So may those before it
+        have changed their payloads, above all where a payload has become the state.
+        """
         self.loaded(entity)
         for event in entity.applied:
             try:
+                event.payload = self._payload(event.slice.values[event.index] or b"")
                 self.apply(entity, event)
             except Exception as error:
                 # It went well before: whatever has changed since, all is decided anew with this one failed.

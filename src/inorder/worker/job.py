@@ -14,12 +14,14 @@ from inorder.core.event import Event, Malformed, Partition, Slice
 class Job:
     """Deliveries of one or more slices, and what has been read from them so far."""
 
-    __slots__ = ("_settled_by_others", "events", "malformed", "pieces")
+    __slots__ = ("_settled_by_others", "decided", "events", "malformed", "pieces")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.malformed: list[Malformed] = []
         self.pieces: list[tuple[Unit, Slice]] = []
+        self.decided = False
+        """Whether some of it has been decided before: its payloads may have been changed by whoever was given them."""
         self._settled_by_others: dict[Partition, int] = {}
 
     def __len__(self) -> int:
@@ -36,6 +38,7 @@ class Job:
         self.pieces += other.pieces
         self.events += other.events
         self.malformed += other.malformed
+        self.decided |= other.decided
         self._settled_by_others.update(other._settled_by_others)
 
     def without(self, partitions: Collection[Partition]) -> None:
@@ -56,7 +59,7 @@ class Job:
         out.pieces = [piece for piece in self.pieces if piece[0].partition == partition]
         out.malformed = [one for one in self.malformed if one.slice.partition == partition]
         self.without([partition])
-        self.events = kept
+        self.events, out.decided = kept, self.decided
         if fence is not None:
             # Not what was taken out says so: its slices may have gone before.
             self._settled_by_others[partition] = fence

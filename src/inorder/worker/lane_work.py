@@ -34,6 +34,7 @@ from inorder.worker.group import Group, Groups
 from inorder.worker.job import Job
 from inorder.worker.keeper import Keeper
 from inorder.worker.known import Known
+from inorder.worker.reading_back import renew
 from inorder.worker.waking import Waking
 
 log = logging.getLogger("inorder.worker")
@@ -100,6 +101,7 @@ class LaneWork:
             self.declared, self._lanes.at_once, loop, deciding.next, deciding.over, deciding.taken_back, self._fail
         )
         deciding.loop, deciding.calls, deciding.go, deciding.lapsed = loop, self._calls, self.go, self._lapsed
+        deciding.renew = self._renew
         self._known.running = self._running
         commits, waking = self._commits, self._waking
         commits.loop, commits.go, commits.through = loop, self.go, self._through
@@ -268,8 +270,13 @@ class LaneWork:
             self.on_lost(lost)
         self._waking.at_once(waking)
         self._refuse(refused.malformed + since.malformed)
-        for event in received(redo):
+        redo = received(redo)
+        self._renew(redo)
+        for event in redo:
             self._lanes.add(event)
+
+    def _renew(self, events: list[Event]) -> None:
+        renew(self._codec, events, self._calls.barred)
 
     # Letting go.
 

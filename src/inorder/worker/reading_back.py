@@ -1,8 +1,8 @@
-"""Events that waited in the store, decoded again."""
+"""Events decoded again: those that waited in the store, and those that a handler has been given before."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from inorder.codecs.json import JsonCodec
 from inorder.core.event import Event, Partition, Slice
@@ -34,6 +34,18 @@ def read_back(codec: JsonCodec, rows: Sequence[HeldRow], barred: dict[tuple[str,
             receiver = (row.receiver, row.outcome.value)
             found[place] = Event(row.key, row.version, row.event_id, row.fingerprint, payload, piece, index, receiver)
     return [found[place] for place in range(len(rows))]
+
+
+def renew(codec: JsonCodec, events: Iterable[Event], barred: dict[tuple[str, int], Exception]) -> None:
+    """Give events that are decided once more a payload as received: a handler may have changed the one it was given.
+
+    One that can no longer be decoded is barred: it fails when its turn comes.
+    """
+    for event in events:
+        try:
+            event.payload = codec.payload(event)
+        except Poison as error:
+            barred[event.key, event.version] = error
 
 
 def _differs(event: Event, row: HeldRow) -> str | None:
