@@ -27,7 +27,7 @@ EVENTS_GOAL, SEEDS_GOAL, SCOPE_GOAL_S, FOUND_GOAL_S, MINIMUM_GOAL = 50_000, 100,
 PATIENCE_S = 60.0
 BROKEN = {
     "orders.py": ("deltas", "floor", "average", "last_write", "refused"),
-    "impure.py": ("clock", "lottery", "normalise", "remembered", "noted"),
+    "impure.py": ("clock", "lottery", "remembered", "noted"),
     "tables.py": ("outside", "leak", "summed"),
 }
 """The handlers of examples/broken/."""

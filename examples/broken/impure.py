@@ -47,13 +47,6 @@ def lottery(state: Total | None, change: Change) -> Total:
 
 
 @inorder.fold(key="account", version="version", id="id")
-def normalise(state: Total | None, change: Change) -> Total:
-    # The event is handed in again when its transaction is redone: doubled already.
-    change.amount *= 2
-    return Total((state.cents if state else 0) + change.amount)
-
-
-@inorder.fold(key="account", version="version", id="id")
 def remembered(state: Total | None, change: Change) -> Total:
     # Kept beside the state, so a transaction that is rolled back has left its mark.
     seen[change.account] = seen.get(change.account, 0) + change.amount

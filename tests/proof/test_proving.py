@@ -20,7 +20,7 @@ from inorder.proof.payloads import Payloads
 from inorder.proof.proving import Proof, prove_declared, replayed
 from inorder.proof.report import lines
 from inorder.worker.loading import load_consumer
-from tests.proof.consumers import Entry, listing, newest, total
+from tests.proof.consumers import Entry, adopted, doubled, listing, newest, total
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -32,7 +32,6 @@ BROKEN = {
     "orders.py:refused": ("S20", 3, "raise ValueError", 'order="strict"'),
     "impure.py:clock": ("S20", 1, "time.time()", "its two arguments"),
     "impure.py:lottery": ("S20", 1, "random.randrange", "its two arguments"),
-    "impure.py:normalise": ("S20", 1, "change.amount *= 2", "its two arguments"),
     "impure.py:remembered": ("S18", 2, "", "its two arguments"),
     "impure.py:noted": ("S18", 2, '.open("a")', "its two arguments"),
     "tables.py:outside": ("S18", 2, "sqlite3.connect", "its event and tx"),
@@ -80,7 +79,7 @@ def test_the_good_examples_are_proved(name: str) -> None:
 
 
 @pytest.mark.usefixtures("few_scopes")
-@pytest.mark.parametrize("consumer", [listing, newest, total])
+@pytest.mark.parametrize("consumer", [listing, newest, total, doubled, adopted])
 def test_good_consumers_of_each_order_are_proved(consumer: Any) -> None:
     proof = prove_declared(consumer, seconds=100.0)
     assert proof.verdict == "proved", list(lines(proof))

@@ -225,7 +225,7 @@ class Prover:
     def _twice(self, case: Case) -> tuple[Schedule, Case, Scope, Finding | None, Seen | None] | None:
         """Call a fold again and again with equal arguments, along the history of a case."""
         subject, encode = self.subject, encoder(self.subject.declared.state)
-        see, code = encoder(subject.declared.payload), subject.declared.function.__code__
+        code = subject.declared.function.__code__
         oracle = subject.oracle(case)
         assert isinstance(oracle, FoldingOracle)
         acts: list[Act] = []
@@ -235,17 +235,12 @@ class Prover:
             reads: list[Seen] = []
             for _ in range(TIMES):
                 state, payload = oracle.state(place[0], effects), subject.payload(message)
-                before = see(payload)
                 with watching(code) as watch:
                     try:
                         results.add(encode(subject.call(state, payload)))
                     except Exception as error:
                         results.add(type(error).__name__.encode())
                 reads += watch.reads
-                if see(payload) != before:
-                    schedule = (*acts, Act(Do.DELIVER, place, Fate.REFUSED))
-                    where = Seen("changes the event it is given", *subject.changes(message, state))
-                    return schedule, case, Scope(versions=len(case), refusals=1), None, where
             if len(results) > 1:
                 schedule = (*acts, Act(Do.DELIVER, place))
                 values = " and ".join(sorted(result.decode() for result in results)[:2])

@@ -1,7 +1,8 @@
 """Whether a function is what it says: nothing but its arguments goes in, and nothing but its result comes out.
 
 It is called twice with equal arguments; what it reads and what it reaches for meanwhile is watched by Python's own
-hooks. A fold is to give equal results and leave its event alone; a handler with `tx` is to write nothing but `tx`.
+hooks. A fold is to give equal results, and may do with its event as it likes; a handler with `tx` is to write nothing
+but `tx`.
 """
 
 from __future__ import annotations

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -160,29 +158,6 @@ class Subject:
             self.once(next(iter(case.values())), {}, store)
         found = next((seen for seen in watch.reaches if seen.line), None)
         return found or Seen(what, code.co_filename, 0)
-
-    def changes(self, message: Message, state: Any) -> tuple[str, int]:
-        """The file and the line after which an event is no longer as it was given."""
-        code, payload = self.declared.function.__code__, self.payload(message)
-        encode = encoder(self.declared.payload)
-        before, last = encode(payload), [0]
-        found: list[int] = []
-
-        def trace(frame: FrameType, event: str, _: Any) -> Any:
-            if frame.f_code is not code:
-                return None
-            if not found and encode(payload) != before:
-                found.append(last[0])
-            last[0] = frame.f_lineno
-            return trace
-
-        sys.settrace(trace)
-        try:
-            with suppress(Exception):
-                self.call(state, payload)
-        finally:
-            sys.settrace(None)
-        return code.co_filename, (found or last)[0]
 
     def payload(self, message: Message) -> Any:
         """The payload of an event, as a handler would get it."""
