@@ -168,7 +168,7 @@ def test_a_constraint_that_is_checked_at_the_commit_fails_the_event_that_breaks_
     assert "ForeignKeyViolation" in real.dead["y1"]
 
 
-@pytest.mark.parametrize("statement", ["ROLLBACK", "COMMIT"])
+@pytest.mark.parametrize("statement", ["ROLLBACK", "COMMIT", "/* as\nhe likes */ -- it\n; rollback"])
 def test_a_handler_that_would_end_the_transaction_on_the_drivers_connection_has_failed(
     place: Place, statement: str
 ) -> None:

@@ -16,7 +16,9 @@ from inorder.errors import UsageError
 
 FROM_WITHIN = "a handler's transaction is ended by inorder, not from within"
 _ENDS = re.compile(
-    r"\s*(?:commit|end|abort|begin|start\s|prepare\s+tr|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))", re.I
+    r"(?>\s+|;|--[^\n]*\n|/\*.*?\*/)*+"
+    r"(?:commit|end|abort|begin|start\s|prepare\s+tr|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))",
+    re.I | re.S,
 )
 MOST = 1000
 """Cursors kept to be used again. In a pipeline, as many as that may wait for their answers."""
