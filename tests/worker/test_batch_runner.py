@@ -105,6 +105,7 @@ def test_a_runner_whose_thread_has_died_says_of_what(scene: Scene) -> None:
     scene.runner.wait(5.0)
     assert scene.runner.drop({HERE}, 9.0)
     assert scene.condition.waits == [], "there is nothing more to wait for"
+    assert scene.made[0][0].told == ["closed"]
 
 
 def test_a_thread_that_ends_closes_its_store(scene: Scene) -> None:

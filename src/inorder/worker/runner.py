@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from inorder.core.effect import Outage
 from inorder.core.engine import Unit
@@ -235,6 +236,8 @@ class BatchRunner:
             log.info("a thread that hung has ended")
         except BaseException as error:
             if batches is self._batches:
+                with suppress(Exception):
+                    store.close()
                 self._failure = error
                 with self._lock:
                     self._condition.notify_all()
