@@ -112,13 +112,21 @@ def test_tables_can_be_made_by_several_programs_at_once(database: Database) -> N
     [
         ("", b"x", "needs a key"),
         ("A\0", b"x", "NUL"),
+        ("\ud800", b"x", "is no text that can be sent"),
+        (b"A", b"x", "key=b'A'"),
+        ("A", {"id": 5}, "id=5"),
+        ("A", {"id": "\ud800"}, "is no text that can be sent|cannot be encoded"),
+        ("A", {"name": "\ud800"}, "cannot be encoded"),
         ("A", 5, "object with fields"),
         ("A", object(), "cannot be encoded"),
     ],
 )
-def test_what_cannot_be_added_is_said_at_once(database: Database, key: str, event: object, says: str) -> None:
-    with closing(database.connect()) as connection, pytest.raises(inorder.UsageError, match=says):
-        inorder.Outbox(database.url).add(connection, key, event)
+def test_what_cannot_be_added_is_said_at_once(database: Database, key: Any, event: object, says: str) -> None:
+    outbox = inorder.Outbox(database.url)
+    with database.transaction() as connection:
+        with pytest.raises(inorder.UsageError, match=says):
+            outbox.add(connection, key, event)
+        assert outbox.add(connection, "A", b"x") == 1, "no version is lost to what was not added"
 
 
 def test_a_handler_adds_to_an_outbox_in_its_own_transaction(database: Database, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -76,6 +78,9 @@ def test_what_is_discarded_is_given_back(producer: inorder.Producer, broker: Fak
     stopped = stop(producer, broker)
     behind = producer.send("A", b"a2", version=2)
     assert producer.discard("A") == [stopped, behind]
+    for delivery in (stopped, behind):
+        with pytest.raises(inorder.Undelivered, match="discarded"):
+            delivery.result()
     assert producer.send("A", b"a3", version=3).result(5)
     producer.flush(5)
     assert broker.values(b"A") == [b"a3"]
@@ -248,13 +253,31 @@ def test_many_threads_send_at_once(producer: inorder.Producer, broker: FakeChann
         ("A", b"x", {"version": 0}, "version=0"),
         ("A", b"x", {"version": True}, "version=True"),
         ("A", b"x", {"id": ""}, "id=''"),
+        ("A", b"x", {"id": "\ud800"}, "is no text that can be sent"),
+        ("\ud800", b"x", {}, "is no text that can be sent"),
+        (None, b"x", {}, "key=None"),
+        (bytearray(b"A"), b"x", {}, "key=bytearray"),
+        ("A", b"x", {"headers": {"trace": "text"}}, "headers"),
+        ("A", b"x", {"headers": {"trace": None}}, "headers"),
+        ("A", b"x", {"headers": {7: b"x"}}, "headers"),
+        ("A", b"x", {"headers": {"": b"x"}}, "headers"),
+        ("A", b"x", {"headers": {"\ud800": b"x"}}, "headers"),
     ],
 )
 def test_what_cannot_be_sent_is_said_at_once(
-    producer: inorder.Producer, key: str, value: object, options: dict[str, object], says: str
+    producer: inorder.Producer, key: Any, value: object, options: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(inorder.UsageError, match=says):
-        producer.send(key, value, **options)  # type: ignore[arg-type]
+        producer.send(key, value, **options)
+    producer.flush(0)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_of_any_kind_are_sent_as_they_are(
+    producer: inorder.Producer, broker: FakeChannel, kind: Callable[[bytes], Any]
+) -> None:
+    producer.send("A", kind(b"raw")).result(5)
+    assert broker.values(b"A") == [b"raw"]
 
 
 def test_a_url_that_names_no_broker_is_refused() -> None:

@@ -48,7 +48,7 @@ class Delivery:
     can be waited for again.
     """
 
-    __slots__ = ("_owner", "headers", "id", "key", "number", "place", "since", "size", "value", "version")
+    __slots__ = ("_owner", "discarded", "headers", "id", "key", "number", "place", "since", "size", "value", "version")
 
     def __init__(
         self, owner: Owner, key: bytes, value: bytes, version: int | None, id: str | None, headers: Headers
@@ -62,6 +62,8 @@ class Delivery:
         self.size = len(key) + len(value) + FIXED_BYTES
         self.number = 0
         self.since = 0.0
+        self.discarded = False
+        """Whether it was given up, so that nothing more becomes of it."""
         self.place: Place | None = None
         """Partition and offset, once the broker keeps it. A record acknowledged on a retry may have offset -1."""
 
@@ -110,9 +112,16 @@ def _finish(futures: Iterable[asyncio.Future[None]]) -> None:
             future.set_result(None)
 
 
+def key_text(key: str | int) -> str:
+    """A key as a text."""
+    if not isinstance(key, str | int):
+        raise UsageError(f"key={key!r} is neither a text nor a whole number")
+    return _sendable("key", str(key))
+
+
 def key_bytes(key: str | bytes | int) -> bytes:
     """A key as it is sent."""
-    found = key if isinstance(key, bytes) else str(key).encode()
+    found = key if isinstance(key, bytes) else key_text(key).encode()
     if not found:
         raise UsageError("a record needs a key: what order is kept within")
     return found
@@ -120,8 +129,8 @@ def key_bytes(key: str | bytes | int) -> bytes:
 
 def value_bytes(value: Any) -> bytes:
     """A value as it is sent: bytes as they are, anything else as JSON."""
-    if type(value) is bytes:
-        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
     if value is None:
         raise UsageError("a record needs a value: bytes, or anything that msgspec encodes as JSON")
     try:
@@ -130,15 +139,32 @@ def value_bytes(value: Any) -> bytes:
         raise UsageError(f"the value cannot be encoded as JSON: {error}") from None
 
 
+def id_text(id: str) -> str:
+    """An event id that can be sent."""
+    if type(id) is not str or not id:
+        raise UsageError(f"id={id!r} is not a text of one character or more")
+    return _sendable("id", id)
+
+
 def headers_of(version: int | None, id: str | None, given: More) -> Headers:
     """The headers as they are sent."""
     found = list(given.items()) if given else []
+    for name, content in found:
+        if type(name) is not str or not name or type(content) is not bytes:
+            raise UsageError(f"headers={{{name!r}: {content!r}}}: a header has a name, and its value is bytes")
+        _sendable("headers", name)
     if version is not None:
         if type(version) is not int or not 0 < version <= MAX_VERSION:
             raise UsageError(f"version={version!r} is no whole number from 1 to 2^63-1")
         found.append((VERSION_HEADER, b"%d" % version))
     if id is not None:
-        if type(id) is not str or not id:
-            raise UsageError(f"id={id!r} is not a text of one character or more")
-        found.append((ID_HEADER, id.encode()))
+        found.append((ID_HEADER, id_text(id).encode()))
     return tuple(found)
+
+
+def _sendable(what: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{what}={text!r} is no text that can be sent: a part of it is no character") from None
+    return text

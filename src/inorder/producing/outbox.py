@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 
 from inorder.errors import UsageError
-from inorder.producing.channel import Headers
-from inorder.producing.delivery import More
+from inorder.producing.delivery import More, headers_of, id_text, key_text
 from inorder.producing.outbox_tables import OutboxTables
 from inorder.wiring import open_outbox
 
@@ -55,12 +54,11 @@ class Outbox:
         object that becomes JSON with the fields `version` and `id` written in. Without `id`, the event's own `id`
         counts, or one made of key and version.
         """
-        name = _checked(key, headers)
         self._tables.check(connection)
-        sql = self._tables.sql
+        given, sql = Given(key, event, id, headers), self._tables.sql
         try:
-            version = _first(connection.execute(sql["version_next"], (self._tables.outbox, name)).fetchone())
-            connection.execute(sql["event_add"], self._event(name, version, event, id, headers))
+            version = _first(connection.execute(sql["version_next"], (self._tables.outbox, given.key)).fetchone())
+            connection.execute(sql["event_add"], self._parameters(given, version))
         except Exception as error:
             raise self._tables.explain(error) from error
         return version
@@ -69,31 +67,54 @@ class Outbox:
         self, connection: Any, key: str | int, event: Any, *, id: str | None = None, headers: More = None
     ) -> int:
         """As `add`, on psycopg's `AsyncConnection`."""
-        name = _checked(key, headers)
         self._tables.check(connection)
-        sql = self._tables.sql
+        given, sql = Given(key, event, id, headers), self._tables.sql
         try:
-            cursor = await connection.execute(sql["version_next"], (self._tables.outbox, name))
+            cursor = await connection.execute(sql["version_next"], (self._tables.outbox, given.key))
             version = _first(await cursor.fetchone())
-            await connection.execute(sql["event_add"], self._event(name, version, event, id, headers))
+            await connection.execute(sql["event_add"], self._parameters(given, version))
         except Exception as error:
             raise self._tables.explain(error) from error
         return version
 
-    def _event(self, key: str, version: int, event: Any, id: str | None, headers: More) -> tuple[Any, ...]:
-        more: Headers = tuple(headers.items()) if headers else ()
-        if isinstance(event, bytes):
-            return self._tables.event(key, version, id or f"{key}-{version}", event, more)
-        try:
-            fields = msgspec.to_builtins(event)
-        except (TypeError, msgspec.MsgspecError) as error:
-            raise UsageError(f"the event cannot be encoded as JSON: {error}") from None
-        if not isinstance(fields, dict):
-            raise UsageError(f"an event is bytes or an object with fields, not {type(event).__name__}")
-        found = fields.get("id")
-        name = id or (found if isinstance(found, str) and found else f"{key}-{version}")
-        value = msgspec.json.encode({**fields, "version": version, "id": name})
-        return self._tables.event(key, version, name, value, more)
+    def _parameters(self, given: Given, version: int) -> tuple[Any, ...]:
+        event_id = given.id or f"{given.key}-{version}"
+        return self._tables.event(given.key, version, event_id, given.value(version, event_id), given.headers)
+
+
+class Given:
+    """An event that can be added. Raises `UsageError` before a version is assigned, which would stay without its event
+    where the caller goes on after the error.
+    """
+
+    def __init__(self, key: str | int, event: Any, id: str | None, headers: More) -> None:
+        self.key = key_text(key)
+        if not self.key or "\0" in self.key:
+            raise UsageError("an event needs a key: the entity it belongs to, without the character NUL")
+        self.headers = headers_of(None, None, headers)
+        self._bytes = event if isinstance(event, bytes) else None
+        self._fields = _fields(event) if self._bytes is None else {}
+        own = self._fields.get("id")
+        if id is None and own is not None and own != "":
+            id = own
+        self.id = None if id is None else id_text(id)
+
+    def value(self, version: int, event_id: str) -> bytes:
+        """What is published."""
+        if self._bytes is not None:
+            return self._bytes
+        return msgspec.json.encode({**self._fields, "version": version, "id": event_id})
+
+
+def _fields(event: Any) -> dict[str, Any]:
+    try:
+        fields = msgspec.to_builtins(event)
+        msgspec.json.encode(fields)
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise UsageError(f"the event cannot be encoded as JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise UsageError(f"an event is bytes or an object with fields, not {type(event).__name__}")
+    return fields
 
 
 def _first(row: Any) -> int:
@@ -101,12 +122,3 @@ def _first(row: Any) -> int:
     if isinstance(row, dict):
         return int(row["version"])
     return int(row[0] if hasattr(row, "__getitem__") else row.version)
-
-
-def _checked(key: str | int, headers: More) -> str:
-    found = str(key)
-    if not found or "\0" in found:
-        raise UsageError("an event needs a key: the entity it belongs to, without the character NUL")
-    if headers and not all(isinstance(value, bytes) for value in headers.values()):
-        raise UsageError("the values of headers are bytes")
-    return found

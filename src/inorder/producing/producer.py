@@ -102,8 +102,7 @@ class Producer:
 
         The broker may keep the first of them nevertheless, where the problem was a timeout.
         """
-        with self._sender.changed:
-            return self._sender.outbound.discard(key_bytes(key))
+        return self._sender.discard(key_bytes(key))
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until the broker keeps all that was sent. Raises `Undelivered` with the records that it does not keep.
