@@ -187,6 +187,7 @@ def test_what_was_edited_after_the_plan_is_not_replayed_by_it(bench: ReplayBench
     fault.mend()
     made = plan(bench, consumer)
     operating.edit(bench.look, 1, msgspec.json.encode(entries("a", 2)[0]), BY)
+    assert [one.forecast for one in rehearse_again(consumer, bench.url, made.plan.id).letters] == ["unreadable"]
     summary = run_plan(consumer, bench.url, made.plan.id, reason="test")
     assert results(summary) == [("a", 2, "unreadable")]
     assert "edited after the plan" in summary.letters[0]["detail"]
