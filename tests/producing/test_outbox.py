@@ -121,6 +121,12 @@ def test_what_cannot_be_added_is_said_at_once(database: Database, key: str, even
         inorder.Outbox(database.url).add(connection, key, event)
 
 
+@pytest.mark.parametrize("headers", [{1: b"x"}, {"a": 1}, {"a\0b": b"x"}])
+def test_headers_that_no_relay_could_publish_are_refused(database: Database, headers: Any) -> None:
+    with closing(database.connect()) as connection, pytest.raises(inorder.UsageError, match="header"):
+        inorder.Outbox(database.url).add(connection, "A", b"x", headers=headers)
+
+
 def test_a_handler_adds_to_an_outbox_in_its_own_transaction(database: Database, tmp_path: Path) -> None:
     outbox = inorder.Outbox(database.url)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import signal
@@ -21,7 +22,7 @@ import pytest
 
 import inorder
 from inorder.cli import main
-from inorder.errors import Unreachable
+from inorder.errors import Mismatch, Unreachable
 from inorder.producing import relay as module
 from inorder.producing.outbox_tables import LANES, OutboxTables
 from inorder.producing.relay import Relay
@@ -219,6 +220,26 @@ def test_what_was_published_and_could_not_be_marked_is_marked_later(
     assert working.run(until_idle_s=0.1).published == 3
     assert published(embedded) == {"A": [1, 2, 3]}
     assert database.events() == []
+
+
+def test_leases_that_cannot_be_renewed_for_a_moment_end_no_relay(
+    database: Database, broker: FakeChannel, quick_leases: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(database, ("A", 3))
+    broker.silent = True
+    working = Relay(database.url, "fake://")
+    real, asked = working._tables.renew, itertools.count(1)
+
+    def renew(*arguments: Any) -> list[int]:
+        if next(asked) == 2:
+            broker.silent = False
+            raise Mismatch(())
+        return real(*arguments)
+
+    monkeypatch.setattr(working._tables, "renew", renew)
+    report = working.run(until_idle_s=0.1)
+    assert (report.published, report.unsent) == (3, 0)
+    assert len(broker.values(b"A")) == 3
 
 
 def test_a_relay_outlives_its_connection(postgres_url: str, embedded: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -100,7 +101,7 @@ def wake(waiters: Iterable[Waiter]) -> None:
     for waiter in waiters:
         by_loop.setdefault(waiter.loop, []).append(waiter.future)
     for loop, futures in by_loop.items():
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # closed meanwhile: nobody waits there any more
             loop.call_soon_threadsafe(_finish, futures)
 
 
@@ -130,8 +131,18 @@ def value_bytes(value: Any) -> bytes:
         raise UsageError(f"the value cannot be encoded as JSON: {error}") from None
 
 
+def check_headers(given: Mapping[Any, Any] | None) -> None:
+    """Raises `UsageError` for headers that a broker's client fails at, or that no consumer is given as they were."""
+    for name, value in (given or {}).items():
+        if not isinstance(name, str) or "\0" in name or name.encode(errors="ignore").decode() != name:
+            raise UsageError(f"the name of a header is a text without the character NUL, not {name!r}")
+        if not isinstance(value, bytes):
+            raise UsageError(f"the values of headers are bytes, and {name} has {type(value).__name__}")
+
+
 def headers_of(version: int | None, id: str | None, given: More) -> Headers:
     """The headers as they are sent."""
+    check_headers(given)
     found = list(given.items()) if given else []
     if version is not None:
         if type(version) is not int or not 0 < version <= MAX_VERSION:

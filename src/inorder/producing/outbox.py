@@ -12,7 +12,7 @@ import msgspec
 
 from inorder.errors import UsageError
 from inorder.producing.channel import Headers
-from inorder.producing.delivery import More
+from inorder.producing.delivery import More, check_headers
 from inorder.producing.outbox_tables import OutboxTables
 from inorder.wiring import open_outbox
 
@@ -107,6 +107,5 @@ def _checked(key: str | int, headers: More) -> str:
     found = str(key)
     if not found or "\0" in found:
         raise UsageError("an event needs a key: the entity it belongs to, without the character NUL")
-    if headers and not all(isinstance(value, bytes) for value in headers.values()):
-        raise UsageError("the values of headers are bytes")
+    check_headers(headers)
     return found

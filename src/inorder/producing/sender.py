@@ -130,13 +130,15 @@ class Sender:
         shown = []
         for record in records[:SHOWN]:
             problem = self.outbound.problem(record.key)
-            why = "the producer is closed" if self.closed else "no acknowledgement yet"
+            why = "it was discarded" if self.outbound.gone(record) else "no acknowledgement yet"
+            why = "the producer is closed" if self.closed else why
             shown.append(f"{record!r} ({why if problem is None else problem})")
         more = f" and {len(records) - SHOWN} more" if len(records) > SHOWN else ""
         return Undelivered(f"{what}: {', '.join(shown)}{more}", records)
 
     def _decided(self, delivery: Delivery) -> bool:
-        return delivery.place is not None or self.closed or self.outbound.problem(delivery.key) is not None
+        out = self.outbound
+        return delivery.place is not None or self.closed or out.gone(delivery) or out.problem(delivery.key) is not None
 
     def _tell(self, records: Iterable[Delivery]) -> None:
         """Wake who waits for one of these, and who waits for room or for everything."""
