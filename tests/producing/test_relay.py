@@ -314,6 +314,29 @@ def test_the_command_says_what_was_not_taken(
     assert "A: MSG_SIZE_TOO_LARGE" in capsys.readouterr().out
 
 
+def test_the_command_prints_nothing_that_would_disturb_a_terminal(
+    database: Database, broker: FakeChannel, embedded: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outbox = inorder.Outbox(database.url)
+    with database.transaction() as connection:
+        outbox.add(connection, "\x1b[31mred", b"bad")
+    broker.refused.add(b"bad")
+    assert main(["relay", "--store", database.url, "--to", embedded, "--until-idle", "0.1"]) == 5
+    assert "\\x1b[31mred: MSG_SIZE_TOO_LARGE" in capsys.readouterr().out
+
+
+def test_the_command_says_that_it_does_not_know_how_much_is_left(
+    database: Database, embedded: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(tables: OutboxTables) -> int:
+        raise Unreachable("the database is away")
+
+    add(database, ("A", 3))
+    monkeypatch.setattr(OutboxTables, "unsent_count", away)
+    assert main(["relay", "--store", database.url, "--to", embedded, "--until-idle", "0.1"]) == 0
+    assert capsys.readouterr().out.startswith("3 published, how many are not is not known")
+
+
 def test_an_outbox_that_never_had_an_event_is_named(
     database: Database, embedded: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -43,7 +43,7 @@ class RelayReport(msgspec.Struct, frozen=True, kw_only=True):
 
     published: int
     unsent: int
-    """Events that are committed and not published, now."""
+    """Events that are committed and not published, now. -1: the database does not answer."""
     stopped: dict[str, str]
     """Keys that rest because the broker did not take an event of theirs, and why."""
 
