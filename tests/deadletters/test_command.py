@@ -381,3 +381,14 @@ def test_ctrl_c_ends_a_replay_cleanly_and_it_goes_on_later(command: Command) -> 
     assert again.code == 0
     assert again.document["sums"]["applied"] == 200
     assert len(again.document["letters"]) == 200 - found["sums"]["applied"]
+
+
+def test_a_plan_for_a_consumer_that_the_store_does_not_know_makes_no_stream_of_it(failed: Command) -> None:
+    Path("other.py").write_text(BANK.replace("def balance", "def blance"))
+    for words in (("plan", "other.py:blance"), ("replay", 1, "--consumer", "other.py:blance", "--dry-run")):
+        if words[0] == "replay":
+            assert failed("dlq", "plan", "bank.py:balance").code == 0
+        said = failed("dlq", *words)
+        assert said.code == 3, said
+        assert "has no stream 'blance': it has balance" in said.err
+    assert failed("dlq", "list").code == 0, "there is one stream still, and it need not be named"

@@ -177,6 +177,27 @@ def test_a_commit_that_the_store_does_not_take_is_made_again(
     assert bench.waiting("a") == []
 
 
+@kinds("fold", "call")
+def test_a_store_that_is_away_while_a_replay_begins_is_waited_for(
+    bench: ReplayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = Fault(("a", 1))
+    bench.produce(*entries("a", 1, 2))
+    consumer = bench.declare(fault)
+    bench.work(consumer)
+    fault.mend()
+    made, away = replaying.make_road, [Unreachable("away for a moment")]
+
+    def make_road(*arguments: Any) -> Any:
+        if away:
+            raise away.pop()
+        return made(*arguments)
+
+    monkeypatch.setattr(replaying, "make_road", make_road)
+    assert results(bench.replay(consumer)) == [("a", 1, "applied")]
+    assert bench.effects() == {"a": [1, 2]}
+
+
 @kinds("call")
 @pytest.mark.parametrize("order", ["latest", "commutative"])
 def test_a_replay_that_dies_in_its_handler_stops_no_key_that_flowed(bench: ReplayBench, order: str) -> None:

@@ -132,7 +132,9 @@ class Driver:
 
     def _work(self) -> None:
         try:
-            road = self._make_road()
+            road = self._patiently(self._make_road)
+            if road is None:
+                return
             try:
                 while (lane := self._next()) is not None:
                     self._one(road, lane)

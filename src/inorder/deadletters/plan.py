@@ -11,11 +11,29 @@ import msgspec
 from inorder.codecs.json import JsonCodec
 from inorder.deadletters.letters import Unreadable, event_of
 from inorder.declaration import Declaration
+from inorder.errors import NotFound
 from inorder.stores.letter_rows import AuditRow, PlanLetter, PlanRow
 from inorder.stores.rows import LetterRow
+from inorder.wiring import open_store
 
 MOST = 1_000_000
 """Most letters of one plan. More are left for the next one."""
+
+
+def open_declared(store: str, declared: Declaration) -> Any:
+    """The stream of a consumer, to be closed. Makes none: raises `NotFound` where there is none of its name, and
+    `UsageError` where it was written under another declaration.
+    """
+    look = open_store(store, declared.name, create=False)
+    try:
+        names = [row.name for row in look.streams()]
+        if declared.name not in names:
+            raise NotFound(f"store {store} has no stream {declared.name!r}: it has {', '.join(names) or 'none yet'}")
+        look.register(declared.order, declared.baseline)
+    except BaseException:
+        look.close()
+        raise
+    return look
 
 
 def select(
