@@ -121,6 +121,21 @@ def test_what_cannot_be_added_is_said_at_once(database: Database, key: str, even
         inorder.Outbox(database.url).add(connection, key, event)
 
 
+@pytest.mark.parametrize(
+    ("event", "id"),
+    [(object(), None), (5, None), ({"note": "\udcff"}, None), (b"x", "\udcff")],
+)
+def test_an_event_that_is_refused_leaves_no_gap_though_the_transaction_goes_on(
+    database: Database, event: object, id: Any
+) -> None:
+    outbox = inorder.Outbox(database.url)
+    with database.transaction() as connection:
+        with pytest.raises(inorder.UsageError):
+            outbox.add(connection, "A", event, id=id)
+        assert outbox.add(connection, "A", b"x") == 1
+    assert [(key, version) for key, version, *_ in database.events()] == [("A", 1)]
+
+
 @pytest.mark.parametrize("headers", [{1: b"x"}, {"a": 1}, {"a\0b": b"x"}])
 def test_headers_that_no_relay_could_publish_are_refused(database: Database, headers: Any) -> None:
     with closing(database.connect()) as connection, pytest.raises(inorder.UsageError, match="header"):

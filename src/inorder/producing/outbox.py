@@ -32,8 +32,8 @@ class Outbox:
             outbox.add(connection, "A-1", {"account": "A-1", "amount": 5})
 
     The entity's next version is assigned under the lock of its row, which is held until the transaction ends: versions
-    are dense, and commit in their order. A transaction that adds events of several entities should do so in the order
-    of their keys, as with any locks.
+    are dense, and commit in their order. An event that is refused has none, so the transaction may go on without it. A
+    transaction that adds events of several entities should do so in the order of their keys, as with any locks.
     """
 
     def __init__(self, url: str, *, name: str = DEFAULT_NAME) -> None:
@@ -55,8 +55,9 @@ class Outbox:
         object that becomes JSON with the fields `version` and `id` written in. Without `id`, the event's own `id`
         counts, or one made of key and version.
         """
-        name = _checked(key, headers)
+        name = _checked(key, id, headers)
         self._tables.check(connection)
+        self._event(name, 1, event, id, headers)  # refused before a version is given out: see the class
         sql = self._tables.sql
         try:
             version = _first(connection.execute(sql["version_next"], (self._tables.outbox, name)).fetchone())
@@ -69,8 +70,9 @@ class Outbox:
         self, connection: Any, key: str | int, event: Any, *, id: str | None = None, headers: More = None
     ) -> int:
         """As `add`, on psycopg's `AsyncConnection`."""
-        name = _checked(key, headers)
+        name = _checked(key, id, headers)
         self._tables.check(connection)
+        self._event(name, 1, event, id, headers)  # refused before a version is given out: see the class
         sql = self._tables.sql
         try:
             cursor = await connection.execute(sql["version_next"], (self._tables.outbox, name))
@@ -86,13 +88,13 @@ class Outbox:
             return self._tables.event(key, version, id or f"{key}-{version}", event, more)
         try:
             fields = msgspec.to_builtins(event)
-        except (TypeError, msgspec.MsgspecError) as error:
+            if not isinstance(fields, dict):
+                raise UsageError(f"an event is bytes or an object with fields, not {type(event).__name__}")
+            found = fields.get("id")
+            name = id or (found if isinstance(found, str) and found else f"{key}-{version}")
+            value = msgspec.json.encode({**fields, "version": version, "id": name})
+        except (TypeError, ValueError, msgspec.MsgspecError) as error:
             raise UsageError(f"the event cannot be encoded as JSON: {error}") from None
-        if not isinstance(fields, dict):
-            raise UsageError(f"an event is bytes or an object with fields, not {type(event).__name__}")
-        found = fields.get("id")
-        name = id or (found if isinstance(found, str) and found else f"{key}-{version}")
-        value = msgspec.json.encode({**fields, "version": version, "id": name})
         return self._tables.event(key, version, name, value, more)
 
 
@@ -103,9 +105,13 @@ def _first(row: Any) -> int:
     return int(row[0] if hasattr(row, "__getitem__") else row.version)
 
 
-def _checked(key: str | int, headers: More) -> str:
+def _checked(key: str | int, id: str | None, headers: More) -> str:
     found = str(key)
     if not found or "\0" in found:
         raise UsageError("an event needs a key: the entity it belongs to, without the character NUL")
+    try:
+        f"{found}{id}".encode()
+    except UnicodeEncodeError:
+        raise UsageError("the key or the id of an event contains half of a surrogate pair") from None
     check_headers(headers)
     return found
