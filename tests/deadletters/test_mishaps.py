@@ -20,7 +20,7 @@ from inorder.deadletters.planning import Choice, make_plan
 from inorder.deadletters.replay import replay, run_plan
 from inorder.deadletters.road import Warrant
 from inorder.declaration import declaration_of
-from inorder.errors import Unreachable
+from inorder.errors import Mismatch, Unreachable
 from inorder.stores import reading
 from inorder.worker.assemble import SystemClock, planner_for
 from tests.deadletters.conftest import kinds
@@ -132,6 +132,24 @@ def test_a_constraint_that_is_checked_at_the_commit_fails_its_letter_alone(postg
     summary = replay(post, postgres_url)
     check_sums(summary)
     assert results(summary) == [("a", 1, "failed"), ("b", 1, "applied")]
+
+
+@kinds("tx", "async tx")
+def test_a_rehearsal_that_is_given_up_in_favour_of_another_transaction_is_made_again(bench: ReplayBench) -> None:
+    fault, clashes = Fault(("a", 1)), [False]
+
+    def act(entry: Entry) -> None:
+        fault(entry)
+        if clashes[0]:
+            clashes[0] = False
+            raise Mismatch(("a",))
+
+    bench.produce(*entries("a", 1, 2))
+    consumer = bench.declare(act)
+    bench.work(consumer)
+    fault.mend()
+    clashes[0] = True
+    assert foretold(bench.url, consumer) == ([("a", "applied")], 0)
 
 
 @kinds("fold", "tx", "call")

@@ -25,7 +25,7 @@ from inorder.core.words import describe, message
 from inorder.deadletters.letters import Unreadable, planned
 from inorder.deadletters.results import MEANING, OF_VERDICT, Result
 from inorder.declaration import Declaration, Kind
-from inorder.errors import Unavailable
+from inorder.errors import Mismatch, Unavailable
 from inorder.stores.letter_rows import PlanLetter
 from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
 from inorder.worker.reading_back import read_back
@@ -99,7 +99,8 @@ class Rehearsal:
                     raise
                 self._effect.barred[redo.event.key, redo.event.version] = redo.error
             except StoreFailed as error:
-                raise error.error from error
+                if not isinstance(error.error, Mismatch):
+                    raise error.error from error
         self._effect.written()
         found.letters += of_key.letters
         found.behind += of_key.behind
