@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import struct
+import threading
 from pathlib import Path
 
 import msgspec
+import psycopg
 from confluent_kafka import Producer
 
 from inorder.core.event import Partition, Record
+from inorder.core.order import Order
 from inorder.deadletters.bridges import exporting, importing, spring
 from inorder.deadletters.operating import Operator
 from inorder.sources.embedded import EmbeddedBroker, Message
+from inorder.stores.postgres import PostgresStore
 from inorder.wiring import open_lag
 from tests.cli.conftest import Command
 from tests.deadletters.conftest import kinds
 from tests.deadletters.replays import Fault, ReplayBench, results
 from tests.deadletters.test_command import BANK, YES, line
 from tests.services import KafkaCluster
-from tests.worker.bench import entries
+from tests.stores.making import letter
+from tests.worker.bench import entries, until
 from tests.worker.consumers import Entry
 
 BY = Operator("tester", "because", 1_800_000_000.0)
@@ -86,6 +91,43 @@ def test_headers_that_other_programs_write_as_digits() -> None:
     assert (found.partition, found.offset) == (Partition("entries", 12), 34)
 
 
+def test_digits_are_digits_though_they_are_as_many_as_a_binary_number_has_bytes() -> None:
+    headers = (
+        ("kafka_dlt-original-topic", b"entries"),
+        ("kafka_dlt-original-partition", b"1200"),
+        ("kafka_dlt-original-offset", b"34345678"),
+    )
+    found = spring.read(Record(Partition("dlt", 0), 5, None, b"v", headers)).record
+    assert (found.partition, found.offset) == (Partition("entries", 1200), 34_345_678)
+
+
+def test_a_number_that_no_broker_has_is_none() -> None:
+    headers = (
+        ("kafka_dlt-original-topic", b"entries"),
+        ("kafka_dlt-original-partition", b"123456789012"),
+        ("kafka_dlt-original-offset", b"34"),
+    )
+    found = spring.read(Record(Partition("dlt", 0), 5, None, b"v", headers)).record
+    assert (found.partition, found.offset) == (Partition("dlt", 0), 5)
+
+
+@kinds("fold")
+def test_letters_of_others_with_an_odd_time_or_half_of_an_event_are_listed(
+    bench: ReplayBench, command: Command
+) -> None:
+    odd_time = [
+        (name, struct.pack(">q", 2**62) if name.endswith("timestamp") else value)
+        for name, value in spring_headers("entries", 0, 1)
+    ]
+    half = b'{"key": "b", "version": "two", "id": "b-2"}'
+    url = dead_letter_topic(bench, (entries("a", 1)[0], tuple(odd_time)), (half, spring_headers("entries", 0, 2)))
+    assert importing.import_letters(bench.declare(), bench.url, url, BY).imported == 2
+    assert bench.dead() == [("a", 1, "failed"), ("b", None, "malformed")]
+    found = command("dlq", "list", "--store", bench.url, "--json").document
+    assert {row["key"] for row in found["by_key"]} == {"a", "b"}
+    assert command("dlq", "show", "a", "--store", bench.url).code == 0
+
+
 @kinds("fold", "tx", "call")
 def test_letters_of_others_are_taken_over_once_and_replayed_in_order(bench: ReplayBench) -> None:
     bench.produce(*entries("a", 1))
@@ -141,6 +183,35 @@ def test_copies_go_out_once_and_can_be_read_back(bench: ReplayBench) -> None:
 
     found = importing.import_letters(consumer, f"sqlite:///{bench.path.parent}/second.db", url, BY, of_group="stream")
     assert (found.imported, found.unreadable) == (3, 1)
+
+
+def test_a_letter_that_is_written_late_is_copied_too(postgres_url: str, tmp_path: Path) -> None:
+    """Its number is lower than that of one that could be read already."""
+    broker = EmbeddedBroker(tmp_path / "others.db")
+    broker.create_topic("dlt", 1)
+    url = f"embedded://{tmp_path}/others.db/dlt"
+    look, late, early = (PostgresStore(postgres_url, "stream") for _ in range(3))
+    for store in (look, late, early):
+        store.register(Order.STRICT, 0)
+    copying = threading.Thread(target=exporting.export_letters, args=(look, url, BY), daemon=True)
+    with psycopg.connect(postgres_url, autocommit=True) as link:
+
+        def is_past_it() -> bool:
+            waits = link.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+            return not copying.is_alive() or waits != (0,)
+
+        with late.transaction() as tx:
+            assert tx.import_letter(letter(1), 1)
+            with early.transaction() as other:
+                assert other.import_letter(letter(2), 1)
+            copying.start()
+            until("it waits, or has copied what it could read", is_past_it)
+    copying.join()
+    exporting.export_letters(look, url, BY)
+    assert sum(broker.ends("dlt").values()) == 2
+    for store in (look, late, early):
+        store.close()
+    broker.close()
 
 
 def test_the_verbs_of_the_bridges(command: Command) -> None:

@@ -319,6 +319,33 @@ def test_misuse_is_one_line(failed: Command) -> None:
         assert said.out == ""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", "\udcff"),
+        ("show", "--key", "\udcff"),
+        ("list", "--key", "\udcff"),
+        ("audit", "--key", "\udcff"),
+        ("plan", "bank.py:balance", "--key", "bob", "--key", "\udcff"),
+        ("skip", "\udcff", "--version", "3", *YES),
+        ("list", "--limit", 10**20),
+        ("audit", "--plan", 10**20),
+        ("audit", "--id", 10**20),
+        ("plan", "bank.py:balance", "--id", 1, "--id", 10**20),
+        ("replay", 10**20, *YES),
+        ("edit", 10**20, "--payload", "events.jsonl", *YES),
+        ("skip", 10**20, *YES),
+        ("skip", "bob", "--version", 10**20, *YES),
+    ],
+)
+def test_a_key_or_a_number_that_no_store_can_have_is_a_mistake(failed: Command, words: tuple[object, ...]) -> None:
+    said = failed("dlq", *words)
+    assert said.code == 2, said
+    assert said.err.startswith("inorder: ")
+    assert said.err.count("\n") == 1
+    assert "unexpected" not in said.err
+
+
 def test_help_of_each_verb_says_what_it_does(command: Command) -> None:
     said = command("dlq", "--help")
     for verb in ("list", "show", "plan", "replay", "edit", "skip", "audit", "import", "export"):
@@ -354,3 +381,14 @@ def test_ctrl_c_ends_a_replay_cleanly_and_it_goes_on_later(command: Command) -> 
     assert again.code == 0
     assert again.document["sums"]["applied"] == 200
     assert len(again.document["letters"]) == 200 - found["sums"]["applied"]
+
+
+def test_a_plan_for_a_consumer_that_the_store_does_not_know_makes_no_stream_of_it(failed: Command) -> None:
+    Path("other.py").write_text(BANK.replace("def balance", "def blance"))
+    for words in (("plan", "other.py:blance"), ("replay", 1, "--consumer", "other.py:blance", "--dry-run")):
+        if words[0] == "replay":
+            assert failed("dlq", "plan", "bank.py:balance").code == 0
+        said = failed("dlq", *words)
+        assert said.code == 3, said
+        assert "has no stream 'blance': it has balance" in said.err
+    assert failed("dlq", "list").code == 0, "there is one stream still, and it need not be named"

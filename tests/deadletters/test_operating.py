@@ -109,6 +109,17 @@ def test_a_version_that_never_comes_can_be_skipped(bench: ReplayBench) -> None:
     assert bench.effects() == {"a": [1, 3, 4]}
 
 
+@kinds("fold")
+def test_a_version_of_a_key_that_nothing_has_come_of_is_not_skipped(bench: ReplayBench) -> None:
+    bench.produce(*entries("alice", 2))
+    consumer = bench.declare()
+    bench.work(consumer)
+    with pytest.raises(NotFound, match="neither open letter nor key 'alcie'"):
+        operating.skip_version(bench.look, "alcie", 1, BY)
+    assert bench.look.load(["alcie"]) == {}
+    assert operating.skip_version(bench.look, "alice", 1, BY).behind == 1
+
+
 @pytest.mark.parametrize("order", ["latest", "commutative"])
 def test_a_skip_under_other_orders_covers_its_own_version_only(bench: ReplayBench, order: str) -> None:
     fault = Fault(("a", 4))
@@ -187,6 +198,7 @@ def test_what_was_edited_after_the_plan_is_not_replayed_by_it(bench: ReplayBench
     fault.mend()
     made = plan(bench, consumer)
     operating.edit(bench.look, 1, msgspec.json.encode(entries("a", 2)[0]), BY)
+    assert [one.forecast for one in rehearse_again(consumer, bench.url, made.plan.id).letters] == ["unreadable"]
     summary = run_plan(consumer, bench.url, made.plan.id, reason="test")
     assert results(summary) == [("a", 2, "unreadable")]
     assert "edited after the plan" in summary.letters[0]["detail"]

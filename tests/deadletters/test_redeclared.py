@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from inorder.deadletters import operating
-from tests.deadletters.replays import ReplayBench, results
+from inorder.sources.embedded import EmbeddedSource
+from tests.deadletters.replays import Fault, ReplayBench, results
 from tests.deadletters.test_operating import BY
-from tests.worker.bench import entries
+from tests.worker.bench import TOPIC, entries
 from tests.worker.consumers import nothing
 
 NEW: list[Any] = [
@@ -43,3 +44,18 @@ def test_a_held_event_keeps_the_id_it_was_received_with(bench: ReplayBench) -> N
     bench.produce(*entries("a", 3))
     bench.work(bench.declare())
     assert bench.outcomes() == {"applied": 3, "duplicate": 1}, "known by the id it had"
+
+
+def test_an_event_that_can_be_read_now_and_fails_is_a_letter_of_its_key_and_version(bench: ReplayBench) -> None:
+    bench.produce(*entries("a", 1))
+    bench.work(bench.declare(key=lambda record: ""))
+    assert bench.dead() == [(None, None, "malformed")]
+    bench.produce(*entries("a", 2))
+    consumer = bench.declare(Fault(("a", 1)))
+    again = EmbeddedSource(bench.path.parent / "broker.db", TOPIC, "from the beginning", session_timeout_s=2.0)
+    bench.work(consumer, again)
+    assert bench.parked() == ["a"]
+    assert bench.dead() == [("a", 1, "failed")]
+    assert operating.skip_letter(bench.look, bench.letters()[0].id, BY).tombstone
+    bench.work(consumer)
+    assert (bench.effects(), bench.parked()) == ({"a": [2]}, [])

@@ -78,12 +78,37 @@ def test_what_is_discarded_is_given_back(producer: inorder.Producer, broker: Fak
     stopped = stop(producer, broker)
     behind = producer.send("A", b"a2", version=2)
     assert producer.discard("A") == [stopped, behind]
-    for delivery in (stopped, behind):
-        with pytest.raises(inorder.Undelivered, match="discarded"):
-            delivery.result()
     assert producer.send("A", b"a3", version=3).result(5)
     producer.flush(5)
     assert broker.values(b"A") == [b"a3"]
+
+
+def test_who_waits_for_what_is_discarded_is_told(producer: inorder.Producer, broker: FakeChannel) -> None:
+    stopped = stop(producer, broker)
+    told: list[str] = []
+
+    def wait() -> None:
+        with pytest.raises(inorder.Undelivered) as raised:
+            stopped.result()
+        told.append(str(raised.value))
+
+    producer.discard("A")
+    assert producer.send("A", b"a2").result(5), "of another record of the key nothing is said"
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(10)
+    assert told == ["not delivered: <A version 1 id A-1> (it was discarded)"]
+
+
+def test_keys_that_are_no_text_are_told_apart(producer: inorder.Producer, broker: FakeChannel) -> None:
+    for key, value in ((b"\xff", b"1"), (b"\xfe", b"2")):
+        broker.refused.add(value)
+        producer.send(key, value)
+    with pytest.raises(inorder.Undelivered):
+        producer.flush(5)
+    assert sorted(producer.undelivered()) == ["\\xfe", "\\xff"]
+    for key in (b"\xff", b"\xfe"):
+        producer.discard(key)
 
 
 def test_after_a_fatal_error_everything_under_way_is_sent_again(
@@ -229,6 +254,55 @@ def test_awaiting_a_record_that_is_refused_raises(broker: FakeChannel) -> None:
     assert broker.closed
 
 
+def test_a_flush_that_is_cancelled_waits_for_nothing_more(producer: inorder.Producer, broker: FakeChannel) -> None:
+    broker.silent = True
+    producer.send("A", b"a1")
+
+    async def main() -> None:
+        flushing = asyncio.create_task(producer.flush_async())
+        await asyncio.sleep(0)
+        flushing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await flushing
+
+    running = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
+    running.start()
+    running.join(10)
+    assert not running.is_alive()
+
+
+def test_a_loop_that_is_closed_while_it_waits_holds_up_no_other(
+    producer: inorder.Producer, broker: FakeChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.silent = True
+    first = producer.send("A", b"a1")
+    gone = asyncio.new_event_loop()
+
+    async def wait() -> None:
+        await first
+
+    waiting = gone.create_task(wait())
+    gone.run_until_complete(asyncio.sleep(0))
+    waiting.cancel()
+    gone.run_until_complete(asyncio.wait({waiting}))
+    gone.close()
+    # As if it were closed between the question and the message.
+    monkeypatch.setattr(gone, "is_closed", lambda: False)
+
+    async def main() -> None:
+        second = await producer.send_async("B", b"b1")
+        following = asyncio.create_task(second_place(second))
+        await asyncio.sleep(0)
+        broker.silent = False
+        await asyncio.wait_for(following, 10)
+
+    async def second_place(second: inorder.Delivery) -> None:
+        await second
+
+    asyncio.run(main())
+    assert (broker.values(b"A"), broker.values(b"B")) == ([b"a1"], [b"b1"])
+
+
 def test_many_threads_send_at_once(producer: inorder.Producer, broker: FakeChannel) -> None:
     def work(key: str) -> None:
         for version in range(1, 201):
@@ -257,11 +331,12 @@ def test_many_threads_send_at_once(producer: inorder.Producer, broker: FakeChann
         ("\ud800", b"x", {}, "is no text that can be sent"),
         (None, b"x", {}, "key=None"),
         (bytearray(b"A"), b"x", {}, "key=bytearray"),
-        ("A", b"x", {"headers": {"trace": "text"}}, "headers"),
-        ("A", b"x", {"headers": {"trace": None}}, "headers"),
-        ("A", b"x", {"headers": {7: b"x"}}, "headers"),
-        ("A", b"x", {"headers": {"": b"x"}}, "headers"),
-        ("A", b"x", {"headers": {"\ud800": b"x"}}, "headers"),
+        ("A", b"x", {"headers": {"": b"x"}}, "the name of a header is a text"),
+        ("A", b"x", {"headers": {1: b"x"}}, "the name of a header is a text"),
+        ("A", b"x", {"headers": {"a\0b": b"x"}}, "the name of a header is a text"),
+        ("A", b"x", {"headers": {"\udcff": b"x"}}, "the name of a header.*is no text that can be sent"),
+        ("A", b"x", {"headers": {"a": 1}}, "a has int"),
+        ("A", b"x", {"headers": {"a": None}}, "a has NoneType"),
     ],
 )
 def test_what_cannot_be_sent_is_said_at_once(
@@ -269,7 +344,7 @@ def test_what_cannot_be_sent_is_said_at_once(
 ) -> None:
     with pytest.raises(inorder.UsageError, match=says):
         producer.send(key, value, **options)
-    producer.flush(0)
+    producer.flush(5)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

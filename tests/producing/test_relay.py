@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import signal
@@ -21,7 +22,7 @@ import pytest
 
 import inorder
 from inorder.cli import main
-from inorder.errors import Unreachable
+from inorder.errors import Mismatch, Unreachable
 from inorder.producing import relay as module
 from inorder.producing.outbox_tables import LANES, OutboxTables
 from inorder.producing.relay import Relay
@@ -221,6 +222,26 @@ def test_what_was_published_and_could_not_be_marked_is_marked_later(
     assert database.events() == []
 
 
+def test_leases_that_cannot_be_renewed_for_a_moment_end_no_relay(
+    database: Database, broker: FakeChannel, quick_leases: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(database, ("A", 3))
+    broker.silent = True
+    working = Relay(database.url, "fake://")
+    real, asked = working._tables.renew, itertools.count(1)
+
+    def renew(*arguments: Any) -> list[int]:
+        if next(asked) == 2:
+            broker.silent = False
+            raise Mismatch(())
+        return real(*arguments)
+
+    monkeypatch.setattr(working._tables, "renew", renew)
+    report = working.run(until_idle_s=0.1)
+    assert (report.published, report.unsent) == (3, 0)
+    assert len(broker.values(b"A")) == 3
+
+
 def test_a_relay_outlives_its_connection(postgres_url: str, embedded: str) -> None:
     database = Postgres.at(postgres_url)
     add(database, ("A", 2))
@@ -291,6 +312,29 @@ def test_the_command_says_what_was_not_taken(
     broker.refused.add(b'{"account":"A","amount":1,"version":1,"id":"A-1"}')
     assert main(["relay", "--store", database.url, "--to", embedded, "--until-idle", "0.1"]) == 5
     assert "A: MSG_SIZE_TOO_LARGE" in capsys.readouterr().out
+
+
+def test_the_command_prints_nothing_that_would_disturb_a_terminal(
+    database: Database, broker: FakeChannel, embedded: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outbox = inorder.Outbox(database.url)
+    with database.transaction() as connection:
+        outbox.add(connection, "\x1b[31mred", b"bad")
+    broker.refused.add(b"bad")
+    assert main(["relay", "--store", database.url, "--to", embedded, "--until-idle", "0.1"]) == 5
+    assert "\\x1b[31mred: MSG_SIZE_TOO_LARGE" in capsys.readouterr().out
+
+
+def test_the_command_says_that_it_does_not_know_how_much_is_left(
+    database: Database, embedded: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(tables: OutboxTables) -> int:
+        raise Unreachable("the database is away")
+
+    add(database, ("A", 3))
+    monkeypatch.setattr(OutboxTables, "unsent_count", away)
+    assert main(["relay", "--store", database.url, "--to", embedded, "--until-idle", "0.1"]) == 0
+    assert capsys.readouterr().out.startswith("3 published, how many are not is not known")
 
 
 def test_an_outbox_that_never_had_an_event_is_named(

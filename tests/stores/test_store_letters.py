@@ -55,6 +55,18 @@ def test_a_redelivery_makes_no_second_letter(place: Place) -> None:
     assert found.letter == letter(1, "again", error="two", first_at=1.0, last_at=9.0, attempts=7)
 
 
+def test_what_is_read_only_now_is_put_into_the_open_letter_and_never_taken_out(place: Place) -> None:
+    store = place.open()
+    unread = letter(1, "unreadable", reason=Reason.MALFORMED, key=None, version=None, event_id=None)
+    write(store, what=changes(1, letters=[unread]))
+    write(store, what=changes(1, letters=[letter(1, "late", reason=Reason.LATE)]))
+    (found,) = the_letters(store)
+    assert (found.key, found.version, found.event_id, found.reason) == ("a", 1, "a-1", Reason.LATE)
+    write(store, what=changes(1, letters=[unread]))
+    (found,) = the_letters(store)
+    assert (found.key, found.version, found.event_id, found.reason) == ("a", 1, "a-1", Reason.MALFORMED)
+
+
 def test_a_conflict_that_comes_again_is_a_conflict_still(place: Place) -> None:
     store = place.open()
     for at in (2.0, 9.0):

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from inorder.cli.codes import Exit
+from inorder.cli.failing import one_line
 from inorder.cli.stopping import Stopping
 from inorder.observe.log import log_to_stderr
 from inorder.producing.outbox import DEFAULT_NAME
@@ -44,9 +45,10 @@ def relay(
     if as_json:
         print(msgspec.json.encode(found).decode())
     else:
-        print(f"{found.published} published, {found.unsent} not published")
+        unsent = "how many are not is not known: the database does not answer"
+        print(f"{found.published} published, {unsent if found.unsent < 0 else f'{found.unsent} not published'}")
         for key, why in found.stopped.items():
-            print(f"{key}: {why}")
+            print(one_line(f"{key}: {why}"))
     if stopping.interrupted:
         return Exit.INTERRUPTED
     return Exit.PARTIAL if found.stopped else Exit.OK

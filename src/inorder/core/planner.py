@@ -272,6 +272,9 @@ class Planner:
             due_at, home = now + self.limits.gap_s, event.slice.partition
             waiting = Waiting(Wait.GAP, entity.version + 1, now, due_at=due_at, home=home)
             self._wait(entity, waiting, changes)
+        elif waiting.home is None:
+            # Claimed by a replay while nothing waited: should that be dead, nobody else would wake it.
+            self._wait(entity, msgspec.structs.replace(waiting, home=event.slice.partition), changes)
         entity.held[event.version] = event.fingerprint
         changes.entities[entity.key] = entity
         changes.hold(event, Outcome.PARKED if waiting.why in _STOPPED else Outcome.HELD)

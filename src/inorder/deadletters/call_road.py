@@ -85,7 +85,7 @@ class CallRoad(BaseRoad):
             return self.settle(tx, row, event, verdict, changes)
         until = self.rules.claim(entity, event.version, changes, now)
         self.write(tx, changes)
-        self.claims[event.key] = until
+        self._claimed(event.key, until)
         return event
 
     def _finish(
@@ -98,7 +98,7 @@ class CallRoad(BaseRoad):
         if error is not None:
             self.rules.unclaim(entity, changes, now)
             self.write(tx, changes)
-            del self.claims[event.key]
+            self._claimed(event.key, None)
             return self.failed(tx, row, event, error)
         claim = self.rules.applied(entity, event, changes, now)
         tried = self.settle(tx, row, event, Verdict.APPLY, changes)
@@ -109,7 +109,7 @@ class CallRoad(BaseRoad):
         detail = "the handler ran past the claim of its key, and may have taken effect; the letter stays"
         tried = Tried(Result.BUSY, detail, event.key, event.version)
         self.note(tx, row.id, tried)
-        self.claims.pop(event.key, None)
+        self._claimed(event.key, None)
         return tried
 
     def drain(self, key: str, most: int, below: int | None = None) -> Behind:
@@ -126,7 +126,7 @@ class CallRoad(BaseRoad):
     def _next(self, tx: Any, key: str, below: int | None, changes: Changes) -> tuple[Event, int] | Behind:
         entity, now = self.load(key), self.clock.now()
         if not self.rules.open(entity, now, self.claims.get(key)):
-            self.claims.pop(key, None)
+            self._claimed(key, None)
             return Behind({}, None)
         events = self.waiting_events(entity, 1, below)
         if not events and below is not None:
@@ -136,14 +136,14 @@ class CallRoad(BaseRoad):
         if ready:
             until = self.rules.claim(entity, events[0].version, changes, now)
             self.write(tx, changes)
-            self.claims[key] = until
+            self._claimed(key, until)
             return events[0], attempts + 1
         return self._closed(tx, entity, changes, now)
 
     def _over(self, tx: Any, event: Event, error: BaseException | None, changes: Changes) -> Behind:
         entity, now = self.load(event.key), self.clock.now()
         if not self._ours(entity) or not self.rules.open(entity, now, self.claims[event.key]):
-            self.claims.pop(event.key, None)
+            self._claimed(event.key, None)
             return Behind({}, None)
         if error is None:
             self.planner.applied(entity, event, changes)

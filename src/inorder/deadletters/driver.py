@@ -18,6 +18,7 @@ import msgspec
 
 from inorder.core.effect import Outage
 from inorder.core.order import Order
+from inorder.core.words import describe
 from inorder.deadletters.pace import Pace
 from inorder.deadletters.results import Drained, Result
 from inorder.deadletters.road import Road, Tried
@@ -131,7 +132,9 @@ class Driver:
 
     def _work(self) -> None:
         try:
-            road = self._make_road()
+            road = self._patiently(self._make_road)
+            if road is None:
+                return
             try:
                 while (lane := self._next()) is not None:
                     self._one(road, lane)
@@ -140,7 +143,7 @@ class Driver:
         except InorderError as error:
             self._fail(error)
         except BaseException as error:
-            self._fail(InorderError(f"the replay failed: {type(error).__name__}: {error}"))
+            self._fail(InorderError(f"the replay failed: {describe(error)}"))
             raise
 
     def _fail(self, error: InorderError) -> None:

@@ -17,6 +17,13 @@ class Unreadable(NamedTuple):
     reason: str
 
 
+def planned(codec: JsonCodec, row: LetterRow, edit: int | None, edited: tuple[int, bytes] | None) -> Event | Unreadable:
+    """The event of a letter that was planned with this edit, or none. `edited` is the edit in force now."""
+    if edited is not None and edited[0] != edit:
+        return Unreadable("was edited after the plan was made: plan it again")
+    return event_of(codec, row, None if edited is None else edited[1])
+
+
 def event_of(codec: JsonCodec, row: LetterRow, edited: bytes | None) -> Event | Unreadable:
     """The event of a letter. An edit or a new declaration cannot change what it was known as (key, version, id)."""
     letter = row.letter

@@ -105,10 +105,16 @@ def skip_letter(look: Any, number: int, by: Operator) -> Skipped:
 
 
 def skip_version(look: Any, key: str, version: int, by: Operator) -> Skipped:
-    """Say that a version of a key will never come: one that is missing, or whose event is an open letter."""
-    for number, of, reason in look.open_letters_of(key):
+    """Say that a version of a key will never come: one that is missing, or whose event is an open letter.
+
+    Raises `NotFound` for a key of which nothing has come: it would be another than the one that is meant.
+    """
+    letters = look.open_letters_of(key)
+    for number, of, reason in letters:
         if of == version and reason == Reason.FAILED:
             return skip_letter(look, number, by)
+    if not letters and key not in look.load([key]):
+        raise NotFound(f"stream {look.stream} has neither open letter nor key {key!r}")
     return _tombstone(look, key, version, None, by)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -10,11 +11,29 @@ import msgspec
 from inorder.codecs.json import JsonCodec
 from inorder.deadletters.letters import Unreadable, event_of
 from inorder.declaration import Declaration
+from inorder.errors import NotFound
 from inorder.stores.letter_rows import AuditRow, PlanLetter, PlanRow
 from inorder.stores.rows import LetterRow
+from inorder.wiring import open_store
 
 MOST = 1_000_000
 """Most letters of one plan. More are left for the next one."""
+
+
+def open_declared(store: str, declared: Declaration) -> Any:
+    """The stream of a consumer, to be closed. Makes none: raises `NotFound` where there is none of its name, and
+    `UsageError` where it was written under another declaration.
+    """
+    look = open_store(store, declared.name, create=False)
+    try:
+        names = [row.name for row in look.streams()]
+        if declared.name not in names:
+            raise NotFound(f"store {store} has no stream {declared.name!r}: it has {', '.join(names) or 'none yet'}")
+        look.register(declared.order, declared.baseline)
+    except BaseException:
+        look.close()
+        raise
+    return look
 
 
 def select(
@@ -29,7 +48,8 @@ def select(
 ) -> list[PlanLetter]:
     """The open letters asked for, in the order of their replay: keys as they failed, each by version."""
     codec = JsonCodec(declared)
-    found: list[tuple[LetterRow, str | None, int | None]] = []
+    # Their numbers, not the letters themselves: all of their payloads together may not fit into memory.
+    found: list[tuple[int, str | None, int | None]] = []
     for row in _rows(look, keys, ids, reason):
         if row.letter.last_at < since or (
             keys is not None and row.letter.key is not None and row.letter.key not in keys
@@ -37,33 +57,36 @@ def select(
             continue
         key, version = _known_as(look, codec, row)
         if keys is None or key in keys:
-            found.append((row, key, version))
+            found.append((row.id, key, version))
     first: dict[Any, int] = {}
-    for row, key, _ in found:
-        at = key if key is not None else row.id
-        first[at] = min(first.get(at, row.id), row.id)
-    found.sort(key=lambda one: (first[one[1] if one[1] is not None else one[0].id], one[2] or 0, one[0].id))
+    for number, key, _ in found:
+        at = key if key is not None else number
+        first[at] = min(first.get(at, number), number)
+    found.sort(key=lambda one: (first[one[1] if one[1] is not None else one[0]], one[2] or 0, one[0]))
     return [
-        PlanLetter(place=place, letter=row.id, key=key, version=version, edit=_edit_of(look, row))
-        for place, (row, key, version) in enumerate(found[:most])
+        PlanLetter(place=place, letter=number, key=key, version=version, edit=_edit_of(look, number))
+        for place, (number, key, version) in enumerate(found[:most])
     ]
 
 
-def _rows(look: Any, keys: Collection[str] | None, ids: Collection[int] | None, reason: str | None) -> list[LetterRow]:
+def _rows(
+    look: Any, keys: Collection[str] | None, ids: Collection[int] | None, reason: str | None
+) -> Iterable[LetterRow]:
     if ids is not None:
-        found = [look.letter(number) for number in sorted(set(ids))]
-        return [
+        found = map(look.letter, sorted(set(ids)))
+        return (
             row for row in found if row is not None and row.status == "open" and reason in {None, row.letter.reason}
-        ]
+        )
     if keys is not None and len(keys) == 1:
         # One key has its own index; a letter whose key could not be read must be looked for among those like it.
         unread = look.letters("open", "malformed") if reason in {None, "malformed"} else ()
-        return [*look.letters("open", reason, next(iter(keys))), *(row for row in unread if row.letter.key is None)]
-    return list(look.letters("open", reason))
+        return chain(look.letters("open", reason, next(iter(keys))), (row for row in unread if row.letter.key is None))
+    rows: Iterable[LetterRow] = look.letters("open", reason)
+    return rows
 
 
-def _edit_of(look: Any, row: LetterRow) -> int | None:
-    edited = look.last_edit(row.id)
+def _edit_of(look: Any, number: int) -> int | None:
+    edited = look.last_edit(number)
     return edited[0] if edited is not None else None
 
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import msgspec
 
-from inorder.deadletters.plan import MOST, chosen_by, freeze, select
+from inorder.deadletters.plan import MOST, chosen_by, freeze, open_declared, select
 from inorder.deadletters.rehearsal import Rehearsal, Rehearsed
 from inorder.deadletters.results import Result
 from inorder.declaration import declaration_of
 from inorder.stores.letter_rows import PlanLetter, PlanRow
-from inorder.wiring import open_store
 from inorder.worker.assemble import planner_for
 from inorder.worker.blame import code_version
 
@@ -50,9 +49,8 @@ def make_plan(
 ) -> Made | None:
     """Choose letters, rehearse them, and freeze them as a plan. Nothing else is changed. None: no letter matches."""
     declared = declaration_of(function)
-    look = open_store(store, declared.name, create=False)
+    look = open_declared(store, declared)
     try:
-        look.register(declared.order, declared.baseline)
         letters = select(
             look,
             declared,
@@ -89,9 +87,8 @@ def make_plan(
 def rehearse_again(function: Callable[..., Any], store: str, number: int) -> Rehearsed:
     """Rehearse what is left to do of a plan, as things are now. Nothing is changed, not even the plan."""
     declared = declaration_of(function)
-    look = open_store(store, declared.name, create=False)
+    look = open_declared(store, declared)
     try:
-        look.register(declared.order, declared.baseline)
         left = [letter for letter in look.plan_letters(number) if letter.result not in _DONE]
         return Rehearsal(declared, planner_for(declared), look, time.time()).run(left)
     finally:

@@ -21,12 +21,13 @@ from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass
 from inorder.core.waiting import AT_ONCE, NEVER
-from inorder.deadletters.letters import Unreadable, event_of
+from inorder.core.words import describe, message
+from inorder.deadletters.letters import Unreadable, planned
 from inorder.deadletters.results import MEANING, OF_VERDICT, Result
 from inorder.declaration import Declaration, Kind
-from inorder.errors import Unavailable
+from inorder.errors import Mismatch, Unavailable
 from inorder.stores.letter_rows import PlanLetter
-from inorder.worker.effects import FoldEffect, Manner, StoreFailed, TxEffect
+from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
 from inorder.worker.reading_back import read_back
 
 MOST_BEHIND = 100
@@ -62,6 +63,7 @@ class Rehearsal:
         self._rules = Replaying(planner, 0.0)
         self._codec = JsonCodec(declared)
         self._effect = FoldEffect(declared) if declared.kind is Kind.FOLD else TxEffect(declared)
+        self._effect.late = True
         self._effect_of = declared.kind is not Kind.CALL
         self._stops_key = declared.parks or declared.order is Order.STRICT
 
@@ -81,16 +83,28 @@ class Rehearsal:
         return found
 
     def _key(self, letters: list[PlanLetter], found: Rehearsed) -> None:
-        try:
-            with self._store.transaction() as tx:
-                if isinstance(self._effect, TxEffect):
-                    self._effect.tx, self._effect.manner = tx, Manner.CAREFULLY
-                self._rehearse(letters, found)
-                raise _Undone
-        except _Undone:
-            return
-        except StoreFailed as error:
-            raise error.error from error
+        while True:
+            of_key = Rehearsed(letters=[])
+            try:
+                with self._store.transaction() as tx:
+                    if isinstance(self._effect, TxEffect):
+                        self._effect.tx, self._effect.manner = tx, Manner.CAREFULLY
+                    self._rehearse(letters, of_key)
+                    raise _Undone
+            except _Undone:
+                break
+            except Redo as redo:
+                # It spoils the transaction itself: once more, and it fails without being tried.
+                if redo.event is None:
+                    raise
+                self._effect.barred[redo.event.key, redo.event.version] = redo.error
+            except StoreFailed as error:
+                if not isinstance(error.error, Mismatch):
+                    raise error.error from error
+        self._effect.written()
+        found.letters += of_key.letters
+        found.behind += of_key.behind
+        found.behind_failing += of_key.behind_failing
 
     def _rehearse(self, letters: list[PlanLetter], found: Rehearsed) -> None:
         stopped = False
@@ -120,7 +134,7 @@ class Rehearsal:
         row = self._store.letter(letter.letter)
         if row is None or row.status != "open":
             return None
-        return event_of(self._codec, row, self._store.edited(letter.letter))
+        return planned(self._codec, row, letter.edit, self._store.last_edit(letter.letter))
 
     def _load(self, key: str) -> Entity:
         entity: Entity = self._store.load([key]).get(key) or Entity(key, self._planner.guard.baseline)
@@ -135,7 +149,7 @@ class Rehearsal:
         if self._effect_of:
             error = self._try(entity, event)
             if error is not None:
-                return Result.FAILED, f"{type(error).__name__}: {error}"
+                return Result.FAILED, describe(error)
         else:
             detail = NOT_REHEARSED
         self._rules.applied(entity, event, Changes(0), self._now)
@@ -144,10 +158,13 @@ class Rehearsal:
     def _try(self, entity: Entity, event: Event) -> Exception | None:
         try:
             self._effect.apply(entity, event)
+            self._effect.encode(entity)
+        except Redo as redo:
+            raise Redo(event, redo.error) from redo
         except Exception as error:
             self._effect.undo(entity)
             if self._planner.classify(error) is ErrorClass.INFRASTRUCTURE:
-                raise Unavailable(f"nothing was rehearsed past this: {error}") from error
+                raise Unavailable(f"nothing was rehearsed past this: {message(error)}") from error
             return error
         return None
 

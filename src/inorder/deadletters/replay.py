@@ -15,7 +15,7 @@ import msgspec
 from inorder.deadletters.call_road import CallRoad
 from inorder.deadletters.driver import Driver, Lane, Options
 from inorder.deadletters.pace import Pace
-from inorder.deadletters.plan import chosen_by, freeze, select
+from inorder.deadletters.plan import chosen_by, freeze, open_declared, select
 from inorder.deadletters.results import Result, Summary, sums
 from inorder.deadletters.road import BatchRoad, Road, Tried, Warrant
 from inorder.deadletters.who import who
@@ -23,7 +23,6 @@ from inorder.declaration import Declaration, Kind, declaration_of
 from inorder.errors import NotFound
 from inorder.ports import Clock
 from inorder.stores.letter_rows import PlanLetter, PlanRow
-from inorder.wiring import open_store
 from inorder.worker.assemble import SystemClock, planner_for
 from inorder.worker.blame import code_version
 
@@ -46,9 +45,8 @@ def replay(
     """
     declared = declaration_of(function)
     actor = actor or who()
-    look = open_store(store, declared.name, create=False)
+    look = open_declared(store, declared)
     try:
-        look.register(declared.order, declared.baseline)
         letters = select(look, declared, keys=keys, ids=ids)
         draft = PlanRow(
             handler=f"{function.__module__}:{function.__qualname__}",
@@ -91,9 +89,8 @@ def run_plan(
     options, controls = options or Options(), controls or Controls()
     clock, stop = controls.clock, controls.stop
     began = time.monotonic()
-    look = open_store(store, declared.name, create=False)
+    look = open_declared(store, declared)
     try:
-        look.register(declared.order, declared.baseline)
         if look.plan(number) is None:
             raise NotFound(f"stream {declared.name} has no plan {number}")
         lanes = lanes_of(look, number)
@@ -116,7 +113,7 @@ def run_plan(
         driver = Driver(
             declared,
             options,
-            lambda: make_road(declared, open_store(store, declared.name, create=False), tally, clock, by),
+            lambda: make_road(declared, open_declared(store, declared), tally, clock, by),
             Pace(options.rate, stop, controls.lag, options.max_lag),
             stop,
             clock,
@@ -149,6 +146,5 @@ def lanes_of(look: Any, number: int) -> list[Lane]:
 
 def make_road(declared: Declaration, store: Any, tally: int, clock: Clock, by: Warrant) -> Road:
     """The road for the consumer's kind of handler. It closes the store."""
-    store.register(declared.order, declared.baseline)
     kind = CallRoad if declared.kind is Kind.CALL else BatchRoad
     return kind(declared, planner_for(declared), store, tally, clock, by)

@@ -18,8 +18,8 @@ from inorder.core.event import Event
 from inorder.core.planner import Planner
 from inorder.core.replaying import Replaying, Verdict
 from inorder.core.retry import ErrorClass
-from inorder.core.words import message
-from inorder.deadletters.letters import Unreadable, event_of
+from inorder.core.words import describe, message
+from inorder.deadletters.letters import Unreadable, planned
 from inorder.deadletters.results import COUNTED_AS, OF_VERDICT, Result
 from inorder.declaration import Declaration, Kind
 from inorder.errors import Mismatch
@@ -27,7 +27,7 @@ from inorder.ports import Clock
 from inorder.stores.letter_rows import AuditRow, PlanLetter
 from inorder.stores.rows import LetterRow
 from inorder.worker.blame import explain
-from inorder.worker.effects import FoldEffect, Manner, StoreFailed, TxEffect
+from inorder.worker.effects import FoldEffect, Manner, Redo, StoreFailed, TxEffect
 from inorder.worker.reading_back import read_back
 
 LEASE_SPARE_S = 15.0
@@ -91,6 +91,8 @@ class BaseRoad:
         self.clock = clock
         self.by = by
         self.claims = by.claims
+        self._claims: dict[str, float | None] = {}
+        """What becomes of claims in the transaction at hand: true once it is committed."""
 
     @cached_property
     def codec(self) -> JsonCodec:
@@ -118,13 +120,19 @@ class BaseRoad:
     def transact(self, work: Callable[[Any, Changes], Answer]) -> Answer:
         """Run `work` in a transaction, anew as long as somebody else is faster."""
         while True:
-            changes = Changes(self.tally)
+            changes, self._claims = Changes(self.tally), {}
             with suppress(Mismatch):
                 try:
                     with self.store.transaction() as tx:
-                        return work(tx, changes)
+                        answer = work(tx, changes)
                 except StoreFailed as error:
                     raise error.error from error
+                for key, until in self._claims.items():
+                    if until is None:
+                        self.claims.pop(key, None)
+                    else:
+                        self.claims[key] = until
+                return answer
 
     def load(self, key: str) -> Entity:
         """The entity as the store has it."""
@@ -144,10 +152,7 @@ class BaseRoad:
         row: LetterRow | None = self.store.letter(chosen.letter)
         if row is None or row.status != "open":
             raise Gone
-        edited = self.store.last_edit(chosen.letter)
-        if edited is not None and edited[0] != chosen.edit:
-            return row, Unreadable("was edited after the plan was made: plan it again")
-        return row, event_of(self.codec, row, None if edited is None else edited[1])
+        return row, planned(self.codec, row, chosen.edit, self.store.last_edit(chosen.letter))
 
     def gone(self, number: int) -> Tried:
         """Somebody else dealt with a letter."""
@@ -179,7 +184,7 @@ class BaseRoad:
         """The handler failed: the letter stays, and its key stays parked."""
         if self.planner.classify(error) is ErrorClass.INFRASTRUCTURE:
             raise Outage(message(error)) from error
-        detail = f"{type(error).__name__}: {error}"
+        detail = describe(error)
         if not tx.letter_failed(row.id, detail, explain(error), self.clock.now()):
             raise Gone
         tried = Tried(Result.FAILED, detail, event.key, event.version)
@@ -230,10 +235,7 @@ class BaseRoad:
         raise NotImplementedError
 
     def _claimed(self, key: str, until: float | None) -> None:
-        if until is None:
-            self.claims.pop(key, None)
-        else:
-            self.claims[key] = until
+        self._claims[key] = until
 
     def _words(self, event: Event, verdict: Verdict) -> str:
         if verdict is Verdict.APPLY:
@@ -257,6 +259,8 @@ class BatchRoad(BaseRoad):
     ) -> None:
         super().__init__(declared, planner, store, tally, clock, by)
         self.effect = FoldEffect(declared) if declared.kind is Kind.FOLD else TxEffect(declared)
+        # A commit that is refused would be no letter's failure: what can be checked is checked before it.
+        self.effect.late = True
         if isinstance(self.effect, TxEffect):
             self.effect.manner = Manner.CAREFULLY
 
@@ -279,6 +283,19 @@ class BatchRoad(BaseRoad):
         entity = super().load(key)
         self.effect.loaded(entity)
         return entity
+
+    def transact(self, work: Callable[[Any, Changes], Answer]) -> Answer:
+        """See `BaseRoad`. An event that spoils the transaction itself fails without being tried, in another one."""
+        while True:
+            try:
+                answer = super().transact(work)
+            except Redo as redo:
+                if redo.event is None:
+                    raise
+                self.effect.barred[redo.event.key, redo.event.version] = redo.error
+            else:
+                self.effect.written()
+                return answer
 
     def letter(self, chosen: PlanLetter) -> Tried:
         """Put one letter through. Raises `Outage` and `Unreachable`: then nothing has happened."""
@@ -312,7 +329,7 @@ class BatchRoad(BaseRoad):
     def _drain(self, tx: Any, key: str, most: int, below: int | None, changes: Changes) -> Behind:
         entity, now = self.load(key), self.clock.now()
         if not self.rules.open(entity, now, self.claims.get(key)):
-            self.claims.pop(key, None)
+            self._claimed(key, None)
             return Behind({}, None)
         events = self.waiting_events(entity, most, below)
         if not events and below is not None:

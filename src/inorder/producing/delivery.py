@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -48,7 +49,7 @@ class Delivery:
     can be waited for again.
     """
 
-    __slots__ = ("_owner", "discarded", "headers", "id", "key", "number", "place", "since", "size", "value", "version")
+    __slots__ = ("_owner", "headers", "id", "key", "number", "place", "since", "size", "value", "version")
 
     def __init__(
         self, owner: Owner, key: bytes, value: bytes, version: int | None, id: str | None, headers: Headers
@@ -62,8 +63,6 @@ class Delivery:
         self.size = len(key) + len(value) + FIXED_BYTES
         self.number = 0
         self.since = 0.0
-        self.discarded = False
-        """Whether it was given up, so that nothing more becomes of it."""
         self.place: Place | None = None
         """Partition and offset, once the broker keeps it. A record acknowledged on a retry may have offset -1."""
 
@@ -102,7 +101,7 @@ def wake(waiters: Iterable[Waiter]) -> None:
     for waiter in waiters:
         by_loop.setdefault(waiter.loop, []).append(waiter.future)
     for loop, futures in by_loop.items():
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # closed meanwhile: nobody waits there any more
             loop.call_soon_threadsafe(_finish, futures)
 
 
@@ -150,9 +149,11 @@ def headers_of(version: int | None, id: str | None, given: More) -> Headers:
     """The headers as they are sent."""
     found = list(given.items()) if given else []
     for name, content in found:
-        if type(name) is not str or not name or type(content) is not bytes:
-            raise UsageError(f"headers={{{name!r}: {content!r}}}: a header has a name, and its value is bytes")
-        _sendable("headers", name)
+        if type(name) is not str or not name or "\0" in name:
+            raise UsageError(f"the name of a header is a text without the character NUL, not {name!r}")
+        if type(content) is not bytes:
+            raise UsageError(f"the values of headers are bytes, and {name} has {type(content).__name__}")
+        _sendable("the name of a header", name)
     if version is not None:
         if type(version) is not int or not 0 < version <= MAX_VERSION:
             raise UsageError(f"version={version!r} is no whole number from 1 to 2^63-1")

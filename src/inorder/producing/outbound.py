@@ -83,6 +83,11 @@ class Outbound(Generic[R]):
         line = self._lines.get(key)
         return line is not None and line.stopped is not None and len(line.records) >= MOST_BEHIND
 
+    def gone(self, record: R) -> bool:
+        """Whether this record is not here any more: it was delivered or discarded."""
+        line = self._lines.get(record.key)
+        return line is None or record.number < line.records[0].number
+
     def problem(self, key: bytes) -> Problem | None:
         """Why the key is stopped; None when it is not."""
         line = self._lines.get(key)

@@ -31,8 +31,8 @@ class Outbox:
             outbox.add(connection, "A-1", {"account": "A-1", "amount": 5})
 
     The entity's next version is assigned under the lock of its row, which is held until the transaction ends: versions
-    are dense, and commit in their order. A transaction that adds events of several entities should do so in the order
-    of their keys, as with any locks.
+    are dense, and commit in their order. An event that is refused has none, so the transaction may go on without it. A
+    transaction that adds events of several entities should do so in the order of their keys, as with any locks.
     """
 
     def __init__(self, url: str, *, name: str = DEFAULT_NAME) -> None:

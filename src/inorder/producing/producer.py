@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -91,7 +92,7 @@ class Producer:
         """The keys that are stopped: why, and their records that are not acknowledged, oldest first."""
         with self._sender.changed:
             found = list(self._sender.outbound.stuck())
-        return {records[0].key.decode(errors="replace"): (problem, records) for problem, records in found}
+        return {records[0].key.decode(errors="backslashreplace"): (problem, records) for problem, records in found}
 
     def resend(self, key: str | bytes | int | None = None) -> int:
         """Let a stopped key, or all of them, go on: the same records, in their order. Returns how many keys do."""
@@ -102,22 +103,35 @@ class Producer:
 
         The broker may keep the first of them nevertheless, where the problem was a timeout.
         """
-        return self._sender.discard(key_bytes(key))
+        with self._sender.changed:
+            return self._sender.outbound.discard(key_bytes(key))
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until the broker keeps all that was sent. Raises `Undelivered` with the records that it does not keep.
 
         These are the records of stopped keys, and, after `timeout_s`, those that are still under way.
         """
-        sender = self._sender
-        with sender.changed:
-            sender.changed.wait_for(lambda: sender.outbound.active == 0 or sender.closed, timeout_s)
-            if left := sender.outbound.left():
-                raise sender.undelivered(f"not delivered to {self._channel.where}", left)
+        with self._sender.changed:
+            self._sender.changed.wait_for(self._at_rest, timeout_s)
+            self._check_left()
 
     async def flush_async(self, timeout_s: float | None = None) -> None:
         """As `flush`, without holding up the event loop."""
-        await asyncio.to_thread(self.flush, timeout_s)
+        # Not in a thread, which would go on waiting after a cancellation, and the program's end for it.
+        until = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            with self._sender.changed:
+                if self._at_rest() or time.monotonic() >= until:
+                    self._check_left()
+                    return
+            await asyncio.sleep(ROOM_CHECK_S)
+
+    def _at_rest(self) -> bool:
+        return self._sender.outbound.active == 0 or self._sender.closed
+
+    def _check_left(self) -> None:
+        if left := self._sender.outbound.left():
+            raise self._sender.undelivered(f"not delivered to {self._channel.where}", left)
 
     def close(self, timeout_s: float | None = None) -> None:
         """Flush, and release what is open. Raises `Undelivered` with the records that the broker does not keep."""

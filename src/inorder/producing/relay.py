@@ -43,7 +43,7 @@ class RelayReport(msgspec.Struct, frozen=True, kw_only=True):
 
     published: int
     unsent: int
-    """Events that are committed and not published, now."""
+    """Events that are committed and not published, now. -1: the database does not answer."""
     stopped: dict[str, str]
     """Keys that rest because the broker did not take an event of theirs, and why."""
 
@@ -152,7 +152,7 @@ class Relay:
                 give_up_at = min(give_up_at, time.monotonic() + LEASE_S)
             try:
                 self._renew(may_release=False)
-            except Unreachable as error:
+            except (Unreachable, Mismatch) as error:
                 _log.warning("%s; what is under way goes on", error)
         done = [row for row, delivery in sent if delivery.done]
         self.published += len(done)

@@ -76,14 +76,6 @@ class Sender:
             self._hand_over()
             return count
 
-    def discard(self, key: bytes) -> list[Delivery]:
-        """Give up what waits for a stopped key; returns it."""
-        with self.changed:
-            found = self.outbound.discard(key)
-            for delivery in found:
-                delivery.discarded = True
-            return found
-
     def close(self) -> None:
         """End the thread, and give up what is not acknowledged."""
         with self.changed:
@@ -138,19 +130,15 @@ class Sender:
         shown = []
         for record in records[:SHOWN]:
             problem = self.outbound.problem(record.key)
-            if record.discarded:
-                why = "it was discarded"
-            elif problem is not None:
-                why = str(problem)
-            else:
-                why = "the producer is closed" if self.closed else "no acknowledgement yet"
-            shown.append(f"{record!r} ({why})")
+            why = "it was discarded" if self.outbound.gone(record) else "no acknowledgement yet"
+            why = "the producer is closed" if self.closed else why
+            shown.append(f"{record!r} ({why if problem is None else problem})")
         more = f" and {len(records) - SHOWN} more" if len(records) > SHOWN else ""
         return Undelivered(f"{what}: {', '.join(shown)}{more}", records)
 
     def _decided(self, delivery: Delivery) -> bool:
-        over = delivery.place is not None or delivery.discarded or self.closed
-        return over or self.outbound.problem(delivery.key) is not None
+        out = self.outbound
+        return delivery.place is not None or self.closed or out.gone(delivery) or out.problem(delivery.key) is not None
 
     def _tell(self, records: Iterable[Delivery]) -> None:
         """Wake who waits for one of these, and who waits for room or for everything."""

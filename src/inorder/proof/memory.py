@@ -384,6 +384,9 @@ class MemoryTransaction:
         if row.status == "open" and (row.letter.reason is not Reason.FAILED or letter.reason is Reason.FAILED):
             again = msgspec.structs.replace(
                 row.letter,
+                key=row.letter.key if letter.key is None else letter.key,
+                version=row.letter.version if letter.version is None else letter.version,
+                event_id=row.letter.event_id if letter.event_id is None else letter.event_id,
                 reason=letter.reason,
                 detail=letter.detail,
                 error=letter.error,

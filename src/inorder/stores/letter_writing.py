@@ -61,6 +61,11 @@ class LetterWrites(ABC):
         values = dict(zip(_COLUMNS, from_letter(letter, tally)[: len(_COLUMNS)], strict=True))
         return bool(self._run("letter_import", [values])[1])
 
+    def last_letter(self) -> int:
+        """The number of the last letter: none that is lower will come. Nobody else writes one in this transaction."""
+        self._run("letters_still", [{}])
+        return int(self._run("letter_last", [{}])[1][0][0])
+
     def set_exported(self, destination: str, letter: int) -> None:
         """Letters up to this one have been copied there."""
         self._run("export_set", [{"destination": destination, "letter": letter}])

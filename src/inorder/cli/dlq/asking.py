@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from inorder.cli.dlq.words import harmless
 from inorder.cli.streams import open_stream
+from inorder.core.event import MAX_VERSION
 from inorder.errors import InorderError, NotFound, UsageError
 from inorder.wiring import open_store
 
@@ -19,7 +22,19 @@ Yes = Annotated[bool, Parameter(negative=(), show_default=False, help="Do not as
 Why = Annotated[str | None, Parameter("--reason", help="Why; kept in the audit. Asked for unless given")]
 Who = Annotated[str | None, Parameter("--by", show_default=False, help="Who; the user's name unless given")]
 
+DIGITS = 18
+"""A longer number is no letter's."""
+COUNTED = Number(gte=1, lte=MAX_VERSION)
+"""What any store can count."""
 DEFAULT_STORE = "sqlite:///inorder.db"
+
+
+def check_key(kind: Any, given: str | Sequence[str] | None) -> None:
+    """Raises ValueError for a key that no event can have: of an argument that is not UTF-8, or several of them."""
+    try:
+        "".join(given or ()).encode()
+    except UnicodeEncodeError:
+        raise ValueError("It is not UTF-8, as every key is.") from None
 
 
 def open_for_letter(store: str, stream: str | None, number: int | None) -> Any:

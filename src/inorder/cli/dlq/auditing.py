@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from inorder.cli.codes import Exit
-from inorder.cli.dlq.asking import DEFAULT_STORE, Json, Store, Stream
+from inorder.cli.dlq.asking import COUNTED, DEFAULT_STORE, Json, Store, Stream
 from inorder.cli.dlq.listing import KeyFilter, Since
 from inorder.cli.dlq.words import cut, print_json, print_table, since, stamp
 from inorder.cli.streams import open_stream
@@ -19,8 +19,8 @@ def audit(
     store: Store = DEFAULT_STORE,
     stream: Stream = None,
     key: KeyFilter = None,
-    plan: Annotated[int | None, Parameter(help="Only this plan")] = None,
-    letter: Annotated[int | None, Parameter("--id", help="Only this letter")] = None,
+    plan: Annotated[int | None, Parameter(validator=COUNTED, help="Only this plan")] = None,
+    letter: Annotated[int | None, Parameter("--id", validator=COUNTED, help="Only this letter")] = None,
     since_: Since = None,
     as_json: Json = False,
 ) -> int:

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from inorder.cli.codes import Exit
 from inorder.cli.dlq.asking import (
+    COUNTED,
     DEFAULT_STORE,
+    DIGITS,
     Json,
     Store,
     Stream,
@@ -21,6 +22,7 @@ from inorder.cli.dlq.asking import (
     Why,
     Yes,
     ask_reason,
+    check_key,
     check_terminal,
     confirm,
     open_for_letter,
@@ -37,7 +39,7 @@ Consumer = Annotated[
 
 
 def edit(
-    letter: Annotated[int, Parameter(help="The number of a letter")],
+    letter: Annotated[int, Parameter(validator=COUNTED, help="The number of a letter")],
     /,
     *,
     payload: Annotated[str, Parameter(help="The file that has the new payload, or - for standard input")],
@@ -72,11 +74,13 @@ def edit(
 
 
 def skip(
-    target: Annotated[str, Parameter(help="The number of a letter; a key, together with --version")],
+    target: Annotated[
+        str, Parameter(validator=check_key, help="The number of a letter; a key, together with --version")
+    ],
     /,
     *,
     version: Annotated[
-        int | None, Parameter(validator=Number(gte=1), help="A version of the key TARGET that will never come")
+        int | None, Parameter(validator=COUNTED, help="A version of the key TARGET that will never come")
     ] = None,
     store: Store = DEFAULT_STORE,
     stream: Stream = None,
@@ -92,7 +96,7 @@ def skip(
     waits behind it goes on with the next worker that looks, within seconds.
     """
     check_terminal(yes, reason)
-    if version is None and not target.isdecimal():
+    if version is None and not (target.isdecimal() and len(target) <= DIGITS):
         raise UsageError("skip takes the number of a letter, or a key with --version")
     why = ask_reason(reason)
     look = open_for_letter(store, stream, int(target) if version is None else None)

@@ -6,17 +6,16 @@ import time
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from inorder.cli.codes import Exit
-from inorder.cli.dlq.asking import DEFAULT_STORE, Json, Store, Stream
+from inorder.cli.dlq.asking import COUNTED, DEFAULT_STORE, Json, Store, Stream, check_key
 from inorder.cli.dlq.words import age, count, cut, print_json, print_table, since, stamp
 from inorder.cli.streams import open_stream
 from inorder.core.waiting import AT_ONCE, NEVER, Wait, Waiting
 
 Reasons = Literal["failed", "malformed", "conflict", "late"]
 ReasonFilter = Annotated[Reasons | None, Parameter("--reason", help="Only those given up on for this reason")]
-KeyFilter = Annotated[str | None, Parameter(help="Only this key")]
+KeyFilter = Annotated[str | None, Parameter(validator=check_key, help="Only this key")]
 Since = Annotated[str | None, Parameter("--since", help="Only those that failed since: 30m, 2h, 1d or a time (UTC)")]
 
 
@@ -31,7 +30,7 @@ def list_letters(
     reason: ReasonFilter = None,
     since_: Since = None,
     status: Annotated[Literal["open", "resolved", "skipped", "all"], Parameter(help="Which letters")] = "open",
-    limit: Annotated[int, Parameter(validator=Number(gte=1), help="Most keys to name")] = 50,
+    limit: Annotated[int, Parameter(validator=COUNTED, help="Most keys to name")] = 50,
     as_json: Json = False,
 ) -> int:
     """What failed: dead letters by reason and by key, with their counts and ages.

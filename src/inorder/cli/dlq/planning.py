@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from inorder.cli.codes import Exit
-from inorder.cli.dlq.asking import DEFAULT_STORE, Json, Store, Who
+from inorder.cli.dlq.asking import COUNTED, DEFAULT_STORE, Json, Store, Who, check_key
 from inorder.cli.dlq.listing import Reasons, Since
 from inorder.cli.dlq.words import count, cut, print_json, print_table, rate, since, stamp, takes
 from inorder.core.order import Order
@@ -32,8 +32,12 @@ SHOWN = 20
 class Chosen:
     """Which open letters are meant."""
 
-    key: Annotated[list[str] | None, Parameter(negative=(), help="Only these keys; may be repeated")] = None
-    id: Annotated[list[int] | None, Parameter(negative=(), help="Only these letters; may be repeated")] = None
+    key: Annotated[
+        list[str] | None, Parameter(negative=(), validator=check_key, help="Only these keys; may be repeated")
+    ] = None
+    id: Annotated[
+        list[int] | None, Parameter(negative=(), validator=COUNTED, help="Only these letters; may be repeated")
+    ] = None
     reason: Annotated[Reasons | None, Parameter(help="Only those given up on for this reason")] = None
     since: Since = None
     limit: Annotated[int, Parameter(validator=Number(gte=1), show_default=False, help="Most letters")] = MOST

@@ -16,7 +16,18 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from inorder.cli.codes import Exit
-from inorder.cli.dlq.asking import DEFAULT_STORE, Json, Store, Who, Why, Yes, ask_reason, check_terminal, confirm
+from inorder.cli.dlq.asking import (
+    COUNTED,
+    DEFAULT_STORE,
+    Json,
+    Store,
+    Who,
+    Why,
+    Yes,
+    ask_reason,
+    check_terminal,
+    confirm,
+)
 from inorder.cli.dlq.asking import open_for_plan as open_plan
 from inorder.cli.dlq.words import count, cut, print_json, print_table, rate, takes
 from inorder.cli.stopping import Stopping
@@ -61,7 +72,7 @@ class Pacing:
 
 
 def replay(
-    plan: Annotated[int, Parameter(help="The number of a plan")],
+    plan: Annotated[int, Parameter(validator=COUNTED, help="The number of a plan")],
     /,
     *,
     store: Store = DEFAULT_STORE,

@@ -7,23 +7,21 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from inorder.cli.codes import Exit
-from inorder.cli.dlq.asking import DEFAULT_STORE, Json, Store, Stream, open_for_letter
+from inorder.cli.dlq.asking import DEFAULT_STORE, DIGITS, Json, Store, Stream, check_key, open_for_letter
 from inorder.cli.dlq.auditing import line, print_lines
 from inorder.cli.dlq.words import cut, harmless, payload, payload_line, print_json, print_pairs, print_table, stamp
 from inorder.core.order import Order
 from inorder.errors import NotFound, UsageError
 
-DIGITS = 18
-"""A longer number is no letter's."""
 MOST = 20
 """Letters of one key, and lines of the audit, that are shown to people. JSON has all."""
 
 
 def show(
-    target: Annotated[str | None, Parameter(help="The number of a letter, or a key")] = None,
+    target: Annotated[str | None, Parameter(validator=check_key, help="The number of a letter, or a key")] = None,
     /,
     *,
-    key: Annotated[str | None, Parameter(help="A key, where it looks like a number")] = None,
+    key: Annotated[str | None, Parameter(validator=check_key, help="A key, where it looks like a number")] = None,
     store: Store = DEFAULT_STORE,
     stream: Stream = None,
     with_payload: Annotated[

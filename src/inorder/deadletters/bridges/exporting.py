@@ -40,6 +40,9 @@ def export_letters(
     destination = to.partition("?")[0]
     after = last = 0 if again else look.exported(destination)
     copied, stop = 0, stop or threading.Event()
+    with look.transaction() as tx:
+        # One that is written late has a lower number than others that can be read already.
+        until = tx.last_letter()
     with Producer(to) as producer:
         pending: list[LetterRow] = []
 
@@ -51,6 +54,8 @@ def export_letters(
                 tx.add_audit(AuditRow(at=by.now, actor=by.actor, action="export", reason=by.reason, detail=detail))
 
         for row in look.letters(after=after):
+            if row.id > until:
+                break
             _send(producer, row, look.stream)
             pending.append(row)
             if len(pending) == AT_ONCE or stop.is_set():

@@ -126,13 +126,14 @@ def _take_in(
 def _letter(codec: JsonCodec, original: spring.Original, now: float) -> Letter:
     record = original.record
     events, malformed = codec.read(Slice.of(record.partition, [record]))
-    at = now if record.timestamp_ms is None else record.timestamp_ms / 1000
+    # Not later than now: what producers call the time may be anything, and nothing has failed in the future.
+    at = now if record.timestamp_ms is None else min(now, record.timestamp_ms / 1000)
     event = events[0] if events else None
     return Letter(
         reason=Reason.FAILED if event is not None else Reason.MALFORMED,
         detail=original.detail if event is not None else malformed[0].reason,
         record=record,
-        key=event.key if event is not None else None,
+        key=event.key if event is not None else malformed[0].key,
         version=event.version if event is not None else None,
         event_id=event.id if event is not None else None,
         error=original.trace,

@@ -96,11 +96,12 @@ def _text(value: bytes | None) -> str | None:
 
 
 def _number(value: bytes | None, size: int) -> int | None:
-    """Spring writes numbers in binary; other programs that imitate it, in digits."""
+    """Spring writes numbers in binary; other programs that imitate it, in digits, which no real one looks like."""
     if value is None:
         return None
     try:
-        found: int = unpack(">i" if size == 4 else ">q", value)[0]  # noqa: PLR2004
+        # As many digits as a binary number has bytes are digits too.
+        found: int = int(value[:20]) if value.isdigit() else unpack(">i" if size == 4 else ">q", value)[0]  # noqa: PLR2004
     except StructError:
-        return int(value) if value.isdigit() and len(value) < 19 else None  # noqa: PLR2004
-    return found if found >= 0 else None
+        return None
+    return found if 0 <= found < 1 << (8 * size - 1) else None

@@ -84,6 +84,12 @@ VALUES (%(stream)s, %(tally)s, %(print)s, %(reason)s, %(detail)s, %(key)s, %(ver
   %(first_at)s, %(last_at)s, %(topic)s, %(partition)s, %(offset)s, %(raw_key)s, %(raw_value)s, %(headers)s, %(timestamp_ms)s)
 ON CONFLICT (stream, topic, partition, "offset", print) DO NOTHING RETURNING id;
 
+-- letters_still: numbers are given out before they are committed; whoever holds a lower one is waited for
+LOCK TABLE {schema}.letters IN SHARE MODE;
+
+-- letter_last: up to here, all letters that there will ever be are there
+SELECT coalesce(max(id), 0) FROM {schema}.letters WHERE stream = %(stream)s;
+
 -- export_at: the last letter that was copied there
 SELECT letter FROM {schema}.exports WHERE stream = %(stream)s AND destination = %(destination)s;
 

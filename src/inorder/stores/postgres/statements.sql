@@ -132,12 +132,14 @@ SELECT key, why, version, since, due_at, attempts, reason, missing, home_topic, 
 WHERE stream = %(stream)s AND due_at IS NOT NULL AND (home_topic, home_partition) IN
   (SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::bigint[]));
 
--- letter_upsert: a redelivery adds to the open letter, unless an operator has dealt with it or it parked its key
+-- letter_upsert: a redelivery adds to the open letter (what is read by now, too), unless it parked its key or is dealt with
 INSERT INTO {schema}.letters AS l (stream, tally, print, reason, detail, key, version, event_id, error, attempts,
   first_at, last_at, topic, partition, "offset", raw_key, raw_value, headers, timestamp_ms, code_version)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (stream, topic, partition, "offset", print) DO UPDATE
 SET reason = excluded.reason, detail = excluded.detail, error = excluded.error,
+  key = coalesce(excluded.key, l.key), version = coalesce(excluded.version, l.version),
+  event_id = coalesce(excluded.event_id, l.event_id),
   attempts = l.attempts + excluded.attempts, last_at = excluded.last_at, code_version = excluded.code_version
 WHERE l.status = 'open' AND (l.reason <> 'failed' OR excluded.reason = 'failed');
 
