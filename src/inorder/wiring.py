@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -105,6 +106,11 @@ def open_store(url: str, stream: str, *, create: bool = True) -> Any:
     return _adapter(_known(_STORES, _scheme(url), url, "store")).from_url(url, stream, create)
 
 
+def public(url: str) -> str:
+    """A URL without what may be secret in it: its user, password and options."""
+    return re.sub(r"(?<=://)[^/]*@", "", url.partition("?")[0]) if "://" in url else url
+
+
 def check_source(url: str) -> None:
     """Raises `UsageError` when `url` names no source."""
     if not is_one_reader(url):
@@ -130,7 +136,7 @@ def _known(table: dict[str, tuple[str, str]], scheme: str, url: str, what: str) 
         scheme = "postgresql"
     if scheme not in table:
         forms = ", ".join(f"{name}://…" for name in table)
-        raise UsageError(f"{url!r} is no {what}: write {forms}{' or a file' if what == 'source' else ''}")
+        raise UsageError(f"{public(url)!r} is no {what}: write {forms}{' or a file' if what == 'source' else ''}")
     return table[scheme]
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from inorder.cli.progress import public
+from inorder.cli.streams import open_stream
+from inorder.core.order import Order
+from inorder.observe.stock import Stock
+from inorder.wiring import open_store, public
 from tests.cli.conftest import CONSUMERS, Command, Start, add_up, events, expected, write_lines
 
 LEDGER = f"{CONSUMERS}:ledger"
@@ -148,3 +151,22 @@ def test_that_a_file_does_not_end_the_run_is_said_with_what_does(
 )
 def test_log_lines_keep_the_secrets_of_a_url(url: str, shown: str) -> None:
     assert public(url) == shown
+
+
+def test_no_message_has_the_secrets_of_a_url(inorder: Command, postgres_url: str) -> None:
+    store = f"{postgres_url}{'&' if '?' in postgres_url else '?'}password=s3cret"
+    told = [inorder("status", "--store", store)]
+    for name in ("one", "two"):
+        made = open_store(store, name)
+        made.register(Order.STRICT, 1)
+        made.close()
+    served = Stock(lambda: open_stream(store, "other"), None)
+    served.look()
+    told += [inorder("status", "--store", store, "--stream", "other"), inorder("state", "--store", store)]
+    told += [inorder("dlq", "replay", 7, "--store", store, "--reason", "why", "--yes")]
+    told += [inorder("run", LEDGER, "--from", "kafak://h/T?sasl.password=s3cret")]
+    told += [inorder("run", LEDGER, "--from", "e.jsonl", "--store", "postgress://bob:s3cret@h/d")]
+    assert [one.code for one in told] == [3, 3, 2, 3, 2, 2]
+    for text in (served.trouble or "", *(one.err for one in told)):
+        assert "store" in text or "source" in text
+        assert "s3cret" not in text

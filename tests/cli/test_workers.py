@@ -128,6 +128,22 @@ def failing_in_workers(tmp_path: Path, how: str) -> str:
     return f"{file}:ledger"
 
 
+def test_a_worker_whose_consumer_is_still_being_loaded_does_not_outlive_its_supervisor(
+    start: Start, stream: str, tmp_path: Path
+) -> None:
+    how = "print('loading', os.getpid(), file=sys.stderr, flush=True); import threading; threading.Event().wait()"
+    run = start("run", failing_in_workers(tmp_path, how), "--from", stream, "--workers", 2)
+    run.until(lambda: len(re.findall(r"loading \d+", run.err)) == 2)
+    workers = [int(pid) for pid in re.findall(r"loading (\d+)", run.err)]
+    run.process.kill()
+    try:
+        wait_until(lambda: not any(map(runs, workers)))
+        assert not any(map(runs, workers))
+    finally:
+        for pid in filter(runs, workers):
+            os.kill(pid, signal.SIGKILL)
+
+
 def complaints(err: str) -> list[str]:
     return [line for line in err.splitlines() if line.startswith("inorder: ")]
 

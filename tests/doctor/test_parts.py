@@ -51,6 +51,7 @@ def balance(total: int | None, entry: dict[str, Any]) -> int:
         ("enable.idempotence=true\npartitioner=murmur2_random\nmax.in.flight=5", []),
         ("key.serializer=S\nacks=all", []),
         ('{"enable.idempotence": true, "partitioner": "murmur2", "max.in.flight": 1}', []),
+        ("enable.idempotence=true\npartitioner=murmur2_random", []),
         ("# a comment\nlinger.ms=5", ["producer-idempotence", "producer-in-flight", "producer-partitioner"]),
         (
             "acks=1\nmax.in.flight=1\npartitioner=murmur2\nenable.idempotence=false",

@@ -243,3 +243,31 @@ def test_leaving_a_broker_that_hangs_takes_seconds(monkeypatch: pytest.MonkeyPat
             assert time.monotonic() - started < 15
             assert consumer.owned == set()
         cluster.resume(0)
+
+
+def test_a_cluster_that_goes_away_in_mid_run_is_told_of_once_each_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kafka_member, "CLOSE_WAIT_S", 1.0)
+    with KafkaCluster() as cluster:
+        harness = KafkaHarness(cluster, "cooperative")
+        harness.set("max.poll.interval.ms", "60000")
+        consumer = owning(harness)
+
+        def told() -> int:
+            says = f"Kafka at {cluster.bootstrap} does not answer, tried again: "
+            warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+            return sum(record.getMessage().startswith(says) for record in warnings)
+
+        for count in (1, 2):
+            if count == 2:
+                cluster.start(0)
+            given = len(consumer.received)
+            harness.produce(0, [b"v"])
+            until("something came", lambda before=given: len(consumer.received) > before, consumer)  # type: ignore[misc]
+            assert told() == count - 1
+            cluster.kill(0)
+            until("it is told", lambda wanted=count: told() == wanted, consumer)  # type: ignore[misc]
+            for_a_while(1.0, consumer)
+            assert told() == count, "and not again for each attempt"
+        harness.close()

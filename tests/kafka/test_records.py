@@ -8,6 +8,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 
+from tests.kafka import odd
 from tests.kafka.harness import KafkaHarness
 from tests.sources.harness import until
 from tests.sources.test_source_conformance import owning
@@ -38,6 +39,18 @@ def test_headers_come_in_order_with_repeats_and_nulls(harness: KafkaHarness) -> 
     assert first.headers == (("a", b"1"), ("b", b""), ("a", b"\xff"), ("é", b""))
     assert first.timestamp_ms == 1_700_000_000_123
     assert second.headers == ()
+
+
+def test_a_header_whose_name_is_no_text_costs_the_headers_and_not_the_record(
+    harness: KafkaHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.produce(0, [b"v"] * 50)  # so often that the interpreter takes its short cuts
+    odd.produce(harness.kafka.bootstrap, harness.topic, b"w", header=b"tr\xffce")
+    consumer = owning(harness)
+    until("all came", lambda: len(consumer.received) == 51, consumer)
+    found = [(record.value, record.headers) for record in consumer.received]
+    assert found == [(b"v", (("n", b"1"),))] * 50 + [(b"w", ())]
+    assert f"{harness.topic}/0 at 50: its headers are left out: one has a name that is not UTF-8" in caplog.messages
 
 
 def test_a_large_record(harness: KafkaHarness) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
+import threading
 import urllib.error
 import urllib.request
 from functools import partial
@@ -118,6 +120,56 @@ def test_keys_are_named_to_the_machine_itself_alone() -> None:
                 return error.code
 
         assert (ask("127.0.0.1", "/keys"), ask(outside, "/keys"), ask(outside, "/open")) == (200, 403, 200)
+
+
+def test_keys_are_named_to_the_machine_itself_over_ipv4_where_ipv6_is_listened_to() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6 that takes IPv4 as well")
+    with Serving(("::", 0), {}, {"/keys": lambda _: Answer(200, b"page")}) as at:
+        assert urllib.request.urlopen(f"http://127.0.0.1:{at.port}/keys", timeout=10).status == 200
+
+
+def answered(at: Serving) -> None:
+    """Wait until nobody is being answered any more."""
+    for thread in threading.enumerate():
+        if "process_request" in thread.name:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("asked", [b"GET /metrics HTTP/1.1\r\n", b"GET /large HTTP/1.1\r\n\r\n"])
+def test_who_hangs_up_in_the_middle_costs_no_traceback(asked: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    begun, hung_up = threading.Event(), threading.Event()
+
+    def large(accept: str) -> Answer:
+        begun.set()
+        assert hung_up.wait(10)
+        return Answer(200, bytes(50_000_000))
+
+    with Serving(("127.0.0.1", 0), {"/large": large}, {}) as at:
+        with socket.create_connection(("127.0.0.1", at.port)) as asker:
+            asker.sendall(asked)
+            if b"/large" in asked:
+                assert begun.wait(10)
+            asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed with a reset
+        hung_up.set()
+        with pytest.raises(urllib.error.HTTPError):  # so the one before has its thread by now
+            urllib.request.urlopen(f"http://127.0.0.1:{at.port}/", timeout=10)
+        answered(at)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_page_that_fails_is_told_of_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    def fails(accept: str) -> Answer:
+        raise ValueError("a bug")
+
+    with Serving(("127.0.0.1", 0), {"/metrics": fails}, {}) as at:
+        with pytest.raises(OSError, match="closed connection"):
+            urllib.request.urlopen(f"http://127.0.0.1:{at.port}/metrics", timeout=10)
+        answered(at)
+    (told,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert told.message == "127.0.0.1 was not answered"
+    assert told.exc_info is not None
 
 
 @pytest.mark.parametrize("place", ["", "x", "localhost", "70000", "a:b", "-1"])

@@ -15,7 +15,7 @@ import inorder
 from inorder.errors import Undelivered, UsageError
 from inorder.producing.relay import Relay
 from inorder.producing.sqs_entry import entry_of
-from inorder.sources.sqs_record import record_of
+from inorder.sources.sqs_record import record_of, value_of
 from inorder.wiring import open_sink
 from tests.cli.conftest import Command, write_lines
 from tests.services.fifo import FifoServer
@@ -129,6 +129,12 @@ def test_what_sqs_does_not_take_as_it_is_arrives_as_it_was(key: bytes, value: by
     record = record_of(received, inorder_partition())
     assert (record.key, record.value) == (key, value or b" ")
     assert ("inorder-id", b"x") in record.headers
+
+
+@pytest.mark.parametrize("body", ["köln", "not base64", "dGV4d"])
+def test_a_body_that_others_only_call_wrapped_is_the_value_as_it_is(body: str) -> None:
+    said = {"inorder-encoding": {"StringValue": "base64", "DataType": "String"}}
+    assert value_of({"Body": body, "MessageAttributes": said}) == body.encode()
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,26 @@ def an_extension_that_sqs_fails_at_is_tried_again(scene: Scene) -> None:
 
 
 @situation
+def an_extension_that_sqs_fails_at_does_not_count_where_another_run_is_refused(scene: Scene) -> None:
+    scene.send("a", "a0")
+    scene.send("b", "b0")
+    source = scene.source()
+    a0, b0 = scene.take(source, 2)
+    faults = iter([OUR_FAULT, ITS_FAULT])
+
+    def refuse(action: str, request: Any) -> None:
+        if action == "ChangeMessageVisibilityBatch entry":
+            raise next(faults)
+
+    scene.server.refuse = refuse
+    scene.pass_time(VISIBILITY_S * 0.6)
+    source.extend_now()
+    assert [holds(piece) for piece in (a0, b0)] == [False, True], "the old deadline of the second holds"
+    scene.pass_time(VISIBILITY_S * 0.6)
+    assert not holds(b0), "it was not extended: SQS gives it to somebody else by now"
+
+
+@situation
 def an_extension_whose_answer_is_lost_does_not_count(scene: Scene) -> None:
     scene.send("a", "0")
     source = scene.source()
@@ -230,6 +250,17 @@ def a_lease_counts_from_before_the_request(scene: Scene) -> None:
     pieces = scene.take(source, 1)
     scene.pass_time(VISIBILITY_S * 0.15)
     assert not holds(pieces[0]), "SQS may have given it out at the beginning of the request"
+
+
+@situation
+def a_visibility_timeout_that_is_lowered_meanwhile_is_not_that_of_our_leases(scene: Scene) -> None:
+    source = scene.source()
+    scene.queue.attributes["VisibilityTimeout"] = "1"
+    scene.send("a", "0")
+    pieces = scene.take(source, 1)
+    scene.pass_time(2)
+    assert holds(pieces[0])
+    assert scene.gives() == [], "what we hold is nobody else's"
 
 
 @situation

@@ -159,16 +159,17 @@ def test_what_a_dead_process_had_counted_is_kept_and_what_it_measured_is_not(mak
     scene.turn()
     for process, counted in zip(scene.processes, (3, 4), strict=True):
         process.counted = counted
-    assert scene.supervisor.snapshots() == [], "nothing polls yet"
+    assert scene.supervisor.counted()[0] == [], "nothing polls yet"
     scene.processes[0].works()
     scene.processes[1].works()
     scene.turn()
-    assert [one.value(COUNTER) for one in scene.supervisor.snapshots()] == [3.0, 4.0]
+    assert [one.value(COUNTER) for one in scene.supervisor.counted()[0]] == [3.0, 4.0]
     for process in scene.processes:
         process.dies(1)
     scene.turn()
-    assert scene.supervisor.snapshots() == []
-    assert [(one.name, one.value) for one in scene.supervisor.left.numbers] == [(COUNTER.name, 7.0)]
+    running, ended = scene.supervisor.counted()
+    assert running == []
+    assert [(one.name, one.value) for one in ended.numbers] == [(COUNTER.name, 7.0)]
 
 
 def test_a_pipe_that_a_process_has_left_to_others_is_listened_to_no_more(make: Make) -> None:

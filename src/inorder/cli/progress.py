@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 from inorder.declaration import Declaration
 from inorder.errors import InorderError
-from inorder.wiring import is_one_reader, open_store
+from inorder.wiring import is_one_reader, open_store, public
 from inorder.worker.settings import Settings
 
 log = logging.getLogger("inorder.progress")
@@ -55,8 +54,3 @@ class Progress:
                 rate = (received - before) / (now - at)
                 log.info("received %d, applied %d, %.0f events/s", received, counts.get("applied", 0), rate)
             before, at = received, now
-
-
-def public(url: str) -> str:
-    """A URL without what may be secret in it: its user, password and options."""
-    return re.sub(r"(?<=://)[^/]*@", "", url.partition("?")[0]) if "://" in url else url

@@ -159,13 +159,12 @@ def _several(
     if is_one_reader(settings.source):
         raise UsageError(f"{settings.source} is read by one process: leave --workers out, or produce it to a broker")
     group = Supervisor(consumer, settings, workers, log_level, declared.limits.drain_s, watched, otel)
-    return _Made(
-        group.run,
-        group.stop,
-        group.kill,
-        lambda: group.tallies,
-        lambda: desk.Workers(group.snapshots(), [group.left], workers, group.restarts),
-    )
+
+    def snapshots() -> desk.Workers:
+        running, ended = group.counted()
+        return desk.Workers(running, [ended], workers, group.restarts)
+
+    return _Made(group.run, group.stop, group.kill, lambda: group.tallies, snapshots)
 
 
 def _served(

@@ -61,6 +61,9 @@ class Stopping:
         self.received, self._received_at = number, time.monotonic()
         threading.Thread(target=self._watch, name="watch-stop", daemon=True).start()
         self._stop()
+        # The other of two is heard here. The call that the main thread goes on with may take longer than the two are
+        # apart, and signals are heard only after it.
+        time.sleep(TOGETHER_S / 2)
 
     def _watch(self) -> None:
         if not self._over.wait(self._limit_s):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inorder.errors import NotFound, UsageError
-from inorder.wiring import open_store
+from inorder.wiring import open_store, public
 
 
 def streams_of(store: str) -> list[Any]:
@@ -16,7 +16,7 @@ def streams_of(store: str) -> list[Any]:
     finally:
         look.close()
     if not rows:
-        raise NotFound(f"store {store} has no streams yet: a consumer makes its own when it first runs")
+        raise NotFound(f"store {public(store)} has no streams yet: a consumer makes its own when it first runs")
     return rows
 
 
@@ -27,7 +27,7 @@ def open_stream(store: str, stream: str | None) -> Any:
     """
     names = [row.name for row in streams_of(store)]
     if stream is None and len(names) > 1:
-        raise UsageError(f"store {store} has several streams: add --stream with one of {', '.join(names)}")
+        raise UsageError(f"store {public(store)} has several streams: add --stream with one of {', '.join(names)}")
     if stream is not None and stream not in names:
-        raise NotFound(f"store {store} has no stream {stream!r}: it has {', '.join(names)}")
+        raise NotFound(f"store {public(store)} has no stream {stream!r}: it has {', '.join(names)}")
     return open_store(store, stream or names[0], create=False)

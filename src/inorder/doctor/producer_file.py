@@ -55,6 +55,8 @@ def read_producer(file: str) -> Producer:
     java = bool(_OF_JAVA & given.keys())
     client = "Java's client" if java else "librdkafka"
     options = dict(JAVA if java else LIBRDKAFKA)
+    if given.get("enable.idempotence", "").lower() == "true":
+        options["max.in.flight"] = JAVA["max.in.flight"]  # librdkafka lowers what nobody has set
     for name, value in given.items():
         options[_ONE_NAME.get(name, name)] = value
     if java:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,6 +83,17 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if six else socket.AF_INET
         super().__init__(address, handler)
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Whoever asks may hang up at any time.
+        level = logging.DEBUG if isinstance(sys.exc_info()[1], OSError) else logging.ERROR
+        log.log(level, "%s was not answered", client_address[0], exc_info=True)
+
+
+def _is_here(host: str) -> bool:
+    """Whether an address is the loopback's: of IPv4 also as a socket of IPv6 writes it, ::ffff:127.0.0.1."""
+    address = ip_address(host)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
 
 def _handler(pages: Mapping[str, Page], private: Mapping[str, Page]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
@@ -101,7 +113,7 @@ def _handler(pages: Mapping[str, Page], private: Mapping[str, Page]) -> type[Bas
             path = self.path.partition("?")[0]
             page = pages.get(path)
             if page is None and path in private:
-                page = private[path] if ip_address(self.client_address[0]).is_loopback else _refused
+                page = private[path] if _is_here(self.client_address[0]) else _refused
             answer = (page or _unknown)(self.headers.get("Accept", ""))
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.content_type)

@@ -80,9 +80,9 @@ def find_topic(
             time.sleep(0.1)
         client.poll(0)  # runs error_cb
         if failures.refusal is not None:
-            raise Unreachable(f"Kafka at {bootstrap} turned us away: {_one_line(failures.refusal)}")
+            raise Unreachable(f"Kafka at {bootstrap} turned us away: {one_line(failures.refusal)}")
         if waited > LIMIT_S:
-            why = "no answer" if failures.last is None else _one_line(failures.last)
+            why = "no answer" if failures.last is None else one_line(failures.last)
             raise Unreachable(f"Kafka at {bootstrap} does not answer, tried for {waited:.0f} s: {why}")
 
 
@@ -105,5 +105,6 @@ def _ask(client: Client) -> ClusterMetadata | None:
         return None
 
 
-def _one_line(error: KafkaError) -> str:
+def one_line(error: KafkaError) -> str:
+    """An error of librdkafka's, on one line."""
     return " ".join(error.str().split())

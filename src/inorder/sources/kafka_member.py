@@ -64,7 +64,7 @@ class Member:
         logger = contact.Quiet()
         self.end = TopicEnd({**settings, "logger": logger}, topic)
         self._pins = self.end.pins if starts_at_end(settings) else _no_pins
-        config: dict[str, Any] = {"error_cb": self._failures, "on_commit": self.commits.confirm, "logger": logger}
+        config: dict[str, Any] = {"error_cb": self._on_error, "on_commit": self.commits.confirm, "logger": logger}
         try:
             self.consumer = Consumer({**settings, **config})
         except (KafkaException, TypeError, ValueError) as error:
@@ -187,6 +187,8 @@ class Member:
         self._polled_at = time.monotonic()
         if any(map(_error, messages)):
             messages = [message for message in messages if not self._is_error(message)]
+        if messages:
+            self._warned.discard(KafkaError._ALL_BROKERS_DOWN)  # they are back
         self._torn = False
         return messages
 
@@ -214,10 +216,20 @@ class Member:
             what = f"group {self._group} on topic {self._topic}"
             self._raised = self._raised or Unreachable(f"Kafka at {self._bootstrap} refuses {what}: {error.str()}")
         else:
-            level = logging.DEBUG if error.code() in self._warned else logging.WARNING
-            self._warned.add(error.code())
-            _log.log(level, "Kafka, topic %s: %s", self._topic, error.str())
+            self._warn(error.code(), f"Kafka, topic {self._topic}: {error.str()}")
         return True
+
+    def _on_error(self, error: KafkaError) -> None:
+        """librdkafka's `error_cb`."""
+        self._failures(error)
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._listener is not None:
+            why = contact.one_line(self._failures.last or error)
+            self._warn(error.code(), f"Kafka at {self._bootstrap} does not answer, tried again: {why}")
+
+    def _warn(self, code: int, text: str) -> None:
+        """Say it once, and from then on to who wants to hear all."""
+        _log.log(logging.DEBUG if code in self._warned else logging.WARNING, text)
+        self._warned.add(code)
 
     def halt(self, numbers: set[int]) -> None:
         """Let librdkafka fetch nothing of these."""

@@ -89,7 +89,7 @@ class SqsSource:
         if visibility_s < 1:
             raise UsageError(f"{self._location.where} has a visibility timeout of 0: add visibility_s= to the URL")
         wait_s = WAIT_S if self._location.wait_s is None else self._location.wait_s
-        self._desk = Desk(self._client, place.url, visibility_s, wait_s, self._location.visibility_s is not None)
+        self._desk = Desk(self._client, place.url, visibility_s, wait_s)
         self._leases = Leases(visibility_s, self._clock)
         self._deletions = Deletions(self._desk, self._receivers, self._location.where)
         self._listener = listener
@@ -270,9 +270,6 @@ class SqsSource:
                 _log.warning("%s; tried again", contact.translated(error, self._location))
                 continue
             with self._changed:
-                # What is SQS's own fault is tried again by the next look: until then the old deadline holds.
-                if refused.again and not refused.final:
-                    continue
-                lost = self._leases.extended(batch, refused.final, asked_at)
+                lost = self._leases.extended(batch, refused, asked_at)
             if lost:
                 _log.warning("%s: %d runs of messages are somebody else's by now", self._where, len(lost))

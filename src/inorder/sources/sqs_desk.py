@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from inorder.sources.sqs_leases import Message
+from inorder.sources.sqs_leases import Message, Refused
 from inorder.sources.sqs_record import SYSTEM_ATTRIBUTES, Raw
 from inorder.sources.sqs_url import MOST_IN_BATCH
 
@@ -17,19 +17,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 
-class Refused(NamedTuple):
-    """Entries of a batch that were not obeyed, by the number of their message."""
-
-    final: dict[int, str]
-    """They never will be: the delivery is no longer ours."""
-    again: dict[int, str]
-    """SQS's own fault: they may be tried again."""
-
-
 class Desk:
     """One queue, as its client sees it. Any thread may use it."""
 
-    def __init__(self, client: SQSClient, url: str, visibility_s: int, wait_s: int, own_visibility: bool) -> None:
+    def __init__(self, client: SQSClient, url: str, visibility_s: int, wait_s: int) -> None:
         self.client = client
         self.visibility_s = visibility_s
         self.wait_s = wait_s
@@ -37,12 +28,12 @@ class Desk:
         self._receive: dict[str, Any] = {
             "QueueUrl": url,
             "MaxNumberOfMessages": MOST_IN_BATCH,
+            # Always: the queue's own may be changed while we go by it.
+            "VisibilityTimeout": visibility_s,
             "WaitTimeSeconds": wait_s,
             "MessageSystemAttributeNames": SYSTEM_ATTRIBUTES,
             "MessageAttributeNames": ("All",),
         }
-        if own_visibility:
-            self._receive["VisibilityTimeout"] = visibility_s
 
     def receive(self, attempt: str) -> Sequence[Raw]:
         """Up to ten messages. The same attempt again gives the same ones, if its answer was lost."""

@@ -15,7 +15,7 @@ class SqsLag:
     def __init__(self, location: Location) -> None:
         self._location = location
         self._client = contact.connect(location, 1)
-        self._desk = Desk(self._client, contact.find(self._client, location).url, 1, 0, False)
+        self._desk = Desk(self._client, contact.find(self._client, location).url, 1, 0)
 
     @classmethod
     def from_url(cls, url: str, group: str) -> SqsLag:

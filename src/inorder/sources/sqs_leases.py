@@ -7,13 +7,23 @@ messages has lost the run. A lease counts from before the request that gave it, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from inorder.sources.sqs_record import Raw, group_of
 from inorder.sources.sqs_url import MOST_IN_BATCH, MOST_VISIBILITY_S
 
 LONGEST_MARGIN_S = 2.0
 """How much earlier than SQS we take a lease for over, at most: what stands between a look at it and a handler."""
+
+
+class Refused(NamedTuple):
+    """Entries of a batch that were not obeyed, by the number of their message."""
+
+    final: dict[int, str]
+    """They never will be: the delivery is no longer ours."""
+    again: dict[int, str]
+    """SQS's own fault: they may be tried again."""
 
 
 class Run:
@@ -96,14 +106,15 @@ class Leases:
             batches[-1] += messages
         return batches
 
-    def extended(self, batch: Sequence[Message], failed: Collection[int], asked_at: float) -> list[Run]:
+    def extended(self, batch: Sequence[Message], refused: Refused, asked_at: float) -> list[Run]:
         """A request to extend these, asked at `asked_at`, was answered. Returns the runs that turned out to be lost."""
         lost: list[Run] = []
         for run in {id(message.run): message.run for message in batch}.values():
-            if any(number in failed for number in run.messages) or not run.holds():
+            if any(number in refused.final for number in run.messages) or not run.holds():
                 run.lost = True
                 lost.append(run)
-            else:
+            # What is SQS's own fault is tried again by the next look: until then the old deadline holds.
+            elif not any(number in refused.again for number in run.messages):
                 run.deadline = self._until(asked_at)
         return lost
 

@@ -7,7 +7,6 @@ fits into 63 bits.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -67,7 +66,7 @@ def value_of(message: Raw) -> bytes:
     if "MessageAttributes" in message and _attribute(message, ENCODING_ATTRIBUTE) == BASE64.encode():
         try:
             return base64.b64decode(body, validate=True)
-        except binascii.Error:
+        except ValueError:
             pass  # not our producer's work: what is there is what is given out
     return body.encode("utf-8", "surrogatepass")
 

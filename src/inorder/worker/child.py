@@ -76,6 +76,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.wished = False
+        self.patience_s = 0.0
+        """How long what runs may take to end. Before there is a worker nothing runs."""
         self._act: Callable[[], None] | None = None
 
     def wish(self, *_: object) -> None:
@@ -84,9 +86,9 @@ class Stop:
         if self._act is not None:
             self._act()
 
-    def leads_to(self, act: Callable[[], None]) -> None:
+    def leads_to(self, act: Callable[[], None], patience_s: float) -> None:
         """What to do when the wish comes, or now if it has come already."""
-        self._act = act
+        self._act, self.patience_s = act, patience_s
         if self.wished:
             act()
 
@@ -130,15 +132,15 @@ def _work(order: Order, channel: BinaryIO, stop: Stop) -> bool:
     from inorder.worker.run import Worker
 
     log_to_stderr(order.log_level, order.settings.worker)
+    # From now on: to load a consumer may take for ever.
+    threading.Thread(target=_watch_parent, args=(stop,), name="watch-parent", daemon=True).start()
     consumer = load_consumer(order.target)
     declared = declaration_of(consumer)
-    drain_s = declared.limits.drain_s
-    threading.Thread(target=_watch_parent, args=(stop, drain_s), name="watch-parent", daemon=True).start()
     on_poll = _Once(lambda: _tell(channel, News(up=True)))
     with observed(declared, order.settings, order.watched, order.otel) as watching:
         worker = Worker(consumer, order.settings, on_poll, watching or NOBODY)
         _tell(channel, News(tally=worker.tally))
-        stop.leads_to(worker.stop)
+        stop.leads_to(worker.stop, declared.limits.drain_s + SPARE_S)
         dedicate(declared.in_threads)
         with _reporting(watching, channel) if watching and order.watched else contextlib.nullcontext():
             ended = worker.run()
@@ -177,12 +179,12 @@ class _Once:
             act()
 
 
-def _watch_parent(stop: Stop, drain_s: float) -> None:
+def _watch_parent(stop: Stop) -> None:
     """Wait for the end of standard input, then stop; by force, when that takes too long."""
     while os.read(0, 1024):
         pass
     stop.wish()
-    threading.Event().wait(drain_s + SPARE_S)
+    threading.Event().wait(stop.patience_s)
     os._exit(1)
 
 

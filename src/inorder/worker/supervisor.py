@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import selectors
+import threading
 import time
 
 import msgspec
@@ -58,8 +59,10 @@ class Supervisor:
     ) -> None:
         self.restarts = 0
         """How many processes have died and been replaced, or are about to be."""
-        self.left = Snapshot()
+        self._left = Snapshot()
         """What processes that have ended had counted."""
+        self._counting = threading.Lock()
+        """Held while a process goes from those that run to those that have ended, and while both are looked at."""
         self.tallies: list[int] = []
         """The rows of counts of all processes of this run, the dead ones included."""
         self._drain_s = drain_s
@@ -79,10 +82,14 @@ class Supervisor:
         """The processes that run at present."""
         return [place.process.pid for place in self._places if place.process is not None]
 
-    def snapshots(self) -> list[Snapshot]:
-        """What the processes that run, and poll, counted last. From any thread."""
-        running = (place.process for place in self._places)
-        return [process.numbers() for process in running if process is not None and process.up]
+    def counted(self) -> tuple[list[Snapshot], Snapshot]:
+        """What the processes that run, and poll, counted last, and what those had counted that have ended.
+
+        From any thread; each process is in one of the two, or counters would go back.
+        """
+        with self._counting:
+            running = (place.process for place in self._places)
+            return [process.numbers() for process in running if process is not None and process.up], self._left
 
     def stop(self) -> None:
         """Let every process finish what runs, and return from `run`. May be called from a signal handler."""
@@ -166,8 +173,9 @@ class Supervisor:
         """A process has ended: was that its end, or is another to take its place?"""
         self._unregister(process)
         code = process.close()
-        place.process = None
-        self.left = added([self.left, left_behind(process.numbers())])
+        with self._counting:
+            place.process = None
+            self._left = added([self._left, left_behind(process.numbers())])
         if self._stopping:
             # One that had not got as far as its signals dies of the SIGTERM, with nothing begun.
             self._clean = self._clean and (code == 0 or process.tally is None)

@@ -13,7 +13,7 @@ from inorder.cli.dlq.words import harmless
 from inorder.cli.streams import open_stream
 from inorder.core.event import MAX_VERSION
 from inorder.errors import InorderError, NotFound, UsageError
-from inorder.wiring import open_store
+from inorder.wiring import open_store, public
 
 Store = Annotated[str, Parameter(help="sqlite:///path.db or postgresql://…")]
 Stream = Annotated[str | None, Parameter(help="Which stream, where the store has several")]
@@ -48,7 +48,7 @@ def open_for_plan(store: str, number: int) -> Any:
     """The stream that a plan belongs to. Raises `NotFound`."""
     stream = _stream_of(store, "stream_of_plan", number)
     if stream is None:
-        raise NotFound(f"store {store} has no plan {number}")
+        raise NotFound(f"store {public(store)} has no plan {number}")
     return open_store(store, stream, create=False)
 
 
