@@ -148,6 +148,16 @@ def test_nothing_is_tried_after_the_canary_failed(bench: ReplayBench) -> None:
     assert summary.sums.pending >= len(KEYS) - 3
 
 
+@kinds("fold", "call")
+@pytest.mark.parametrize("canary", [len(KEYS), len(KEYS) + 1])
+def test_a_canary_of_all_keys_is_a_canary(bench: ReplayBench, canary: int) -> None:
+    fault = Fault(*[(key, 1) for key in KEYS])
+    consumer = failed(bench, fault)
+    summary = run(bench, consumer, canary=canary)
+    assert (summary.sums.failed, summary.sums.pending) == (1, len(KEYS) - 1)
+    assert summary.stopped == "a letter of the canary failed"
+
+
 @kinds("fold")
 def test_after_the_canary_comes_the_rest(bench: ReplayBench) -> None:
     fault = Fault(*[(key, 1) for key in KEYS])

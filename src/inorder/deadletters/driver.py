@@ -102,15 +102,14 @@ class Driver:
 
     def run(self, lanes: list[Lane]) -> None:
         """Replay these. Raises `Unreachable` when something stayed away for too long."""
-        first = lanes[: self._options.canary]
-        if first and len(lanes) > len(first):
-            self._canary = True
-            self._run(first)
-            self._canary = False
-            if self.stopped is None and not self._stop.is_set():
+        first, rest = lanes[: self._options.canary], lanes[self._options.canary :]
+        self._canary = True
+        self._run(first)
+        self._canary = False
+        if rest and not self._over:
+            if first:
                 log.info("the canary is through")
-        if self.stopped is None and not self._stop.is_set():
-            self._run(lanes[len(first) :] if len(lanes) > len(first) else lanes)
+            self._run(rest)
         if self.stopped is None and self._stop.is_set():
             self.stopped = "interrupted"
         self.release_all()
