@@ -55,6 +55,8 @@ def open_source(url: str, group: str) -> Source:
     """The source that `url` names. `group` is the consumer group unless the URL names one."""
     scheme = _scheme(url)
     if scheme in {"", "file"}:
+        if scheme and urlsplit(url).netloc not in {"", "localhost"}:
+            raise UsageError(f"{url!r} names no file here: write file:///absolute.jsonl, or the path alone")
         return _adapter(_FILE)(unquote(urlsplit(url).path) if scheme else url)  # type: ignore[no-any-return]
     source: Source = _adapter(_known(_SOURCES, scheme, url, "source")).from_url(url, group)
     return source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from tests.kafka import broker
 from tests.kafka.harness import KafkaHarness
@@ -156,6 +157,27 @@ def test_a_group_that_committed_more_than_there_is_begins_again(harness: KafkaHa
     consumer.commit_all()
     assert consumer.source.at_end()
     assert broker.committed(harness)[0] == 3
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_log_that_begins_anew_in_mid_run_is_lost_and_assigned_anew(
+    harness: KafkaHarness, caplog: pytest.LogCaptureFixture, paused: bool
+) -> None:
+    harness.produce(0, numbered(10))
+    consumer = owning(harness)
+    until("all came", lambda: len(consumer.received) == 10, consumer)
+    consumer.commit_all()
+    if paused:
+        consumer.source.pause(consumer.owned)
+    place = TopicPartition(harness.topic, 0, 7)
+    consumer.source._member.consumer.seek(place)  # type: ignore[attr-defined]  # as librdkafka does when offsets are gone
+    until("they came again", lambda: len(consumer.received) == 13, consumer)
+    assert consumer.lost_ever == {consumer.partition(0)}
+    assert len(consumer.owned) == 2
+    assert f"{harness.topic}/0 goes on at 7, which came before: the brokers have lost a part of it" in caplog.messages
+    assert not consumer.source.at_end()
+    consumer.commit_all()
+    at_end(consumer)
 
 
 def test_a_group_that_begins_at_the_end(harness: KafkaHarness) -> None:

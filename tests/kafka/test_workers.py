@@ -17,6 +17,7 @@ from inorder.worker.settings import Settings
 from tests.kafka import broker
 from tests.kafka.harness import KafkaHarness
 from tests.kafka.protocols import SESSION_S
+from tests.services import KafkaCluster
 from tests.worker.bench import Working, encoded, entries, until
 from tests.worker.consumers import Calls, Entry, declare
 
@@ -104,3 +105,20 @@ def test_a_worker_whose_poll_loop_dies_leaves_the_group(group: Group) -> None:
     group.harness.produce(0, [encoded(*entries("a", 1))])
     until("its successor works", lambda: broker.committed(group.harness).get(0) == 1, PATIENCE_S)
     assert owns(second) == 2
+
+
+def test_a_log_that_is_lost_in_mid_run_is_committed_as_far_as_the_new_one_is_done(tmp_path: Path) -> None:
+    with KafkaCluster() as cluster:
+        harness = KafkaHarness(cluster, "cooperative")
+        for name in ("session.timeout.ms", "max.poll.interval.ms"):
+            harness.set(name, "60000")
+        group = Group(harness, tmp_path)
+        harness.produce(0, [encoded(entry) for entry in entries("a", *range(1, 11))])
+        group.start(lambda entry: None)
+        until("all is committed", lambda: broker.committed(harness).get(0) == 10, PATIENCE_S)
+        cluster.kill(0)
+        cluster.lose(harness.topic, 0)
+        cluster.start(0)
+        harness.produce(0, [encoded(entry) for entry in entries("a", 11, 12)])
+        until("its successor would begin there", lambda: broker.committed(harness).get(0) == 2, PATIENCE_S)
+        group.close()

@@ -120,6 +120,13 @@ class KafkaCluster:
         self._broker(broker).start()
         self._await_broker(self._broker(broker))
 
+    def lose(self, topic: str, partition: int) -> None:
+        """What the brokers have of a partition is gone, as with their disks. They do not run."""
+        if self._directory is None:
+            raise processes.ServiceError(f"the cluster at {self.bootstrap} is not ours to touch")
+        for log in self._directory.glob(f"*/data/{topic}-{partition}"):
+            shutil.rmtree(log)
+
     def pause(self, broker: int) -> None:
         """SIGSTOP: connections stay open and nothing answers."""
         self._broker(broker).signal(signal.SIGSTOP)

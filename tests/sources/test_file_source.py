@@ -14,6 +14,7 @@ import pytest
 from inorder.core.event import Partition, Record
 from inorder.errors import UsageError
 from inorder.sources.file import FileSource
+from inorder.wiring import open_source
 
 PATIENCE_S = 4.0
 
@@ -200,3 +201,11 @@ def test_what_cannot_be_read_gets_one_line_that_says_so(tmp_path: Path, name: st
     with pytest.raises(UsageError, match=r"cannot read .*: name a JSON Lines file") as caught:
         FileSource(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_url_of_a_file_on_another_machine_is_not_taken_for_one_here(tmp_path: Path) -> None:
+    (tmp_path / "e.jsonl").write_bytes(b"{}\n")
+    for url in (f"file://{tmp_path}/e.jsonl", f"file://localhost{tmp_path}/e.jsonl"):
+        open_source(url, "group").close()
+    with pytest.raises(UsageError, match=r"names no file here: write file:///absolute.jsonl, or the path alone"):
+        open_source(f"file://data{tmp_path}/e.jsonl", "group")

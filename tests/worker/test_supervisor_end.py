@@ -5,12 +5,16 @@ Pure: the processes and the clock are played.
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from inorder.errors import InorderError, UsageError
+from inorder.worker import supervisor as supervising
 from inorder.worker.child import SPARE_S
 from inorder.worker.supervisor import (
     FALSE_STARTS,
+    FIRST_BACKOFF_S,
     LONGEST_BACKOFF_S,
     TICK_S,
 )
@@ -87,6 +91,43 @@ def test_one_that_never_starts_ends_the_run_at_last(make: Make, others_work: boo
     with pytest.raises(InorderError, match=f"worker 2 could not start, {FALSE_STARTS} times in a row: exit code 9"):
         scene.run()
     assert len(scene.processes) == FALSE_STARTS + 1
+
+
+def out_of_processes(name: str, order: object) -> None:
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+
+def test_a_process_that_the_machine_cannot_start_is_started_later_and_costs_the_others_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = make(2)
+    scene.begin()
+    scene.processes[1].dies(-9)
+    scene.turn()
+    with monkeypatch.context() as patched:
+        patched.setattr(supervising, "Process", out_of_processes)
+        scene.wait(FIRST_BACKOFF_S + 3 * TICK_S)
+    assert "worker 2 cannot be started: [Errno 11] Resource temporarily unavailable; another takes its" in caplog.text
+    scene.wait(1.0)
+    assert scene.supervisor.pids == [1_000, 1_002]
+    assert scene.supervisor.restarts == 1, "one has died"
+    assert scene.processes[0].alive
+
+
+def test_a_machine_that_can_start_nothing_ends_the_run_at_last_and_the_others_finish(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make(2)
+    scene.begin()
+    first = scene.processes[0]
+    first.on_terminate = first.dies
+    scene.processes[1].dies(-9)
+    scene.turn()
+    monkeypatch.setattr(supervising, "Process", out_of_processes)
+    with pytest.raises(InorderError, match=f"worker 2 could not start, {FALSE_STARTS} times in a row: .*unavailable"):
+        scene.run()
+    assert "terminated" in first.log
+    assert "killed" not in first.log
 
 
 def test_false_starts_count_in_a_row(make: Make) -> None:

@@ -51,6 +51,8 @@ class Watching:
         self._meter = Meter()
         self._busiest = Busiest()
         self._lock = threading.Lock()
+        self._asked = threading.Lock()
+        """Held by whoever is being answered: gauges are set anew for each answer."""
         self._under_way: dict[Unit, _UnderWay] = {}
         self._arrived: dict[int, float] = {}
         self._in_flight = 0
@@ -164,6 +166,10 @@ class Watching:
 
     def snapshot(self) -> Snapshot:
         """All numbers now."""
+        with self._asked:
+            return self._snapshot()
+
+    def _snapshot(self) -> Snapshot:
         meter, now = self._meter, time.time()
         with self._lock:
             busiest, effects = self._busiest.top(MOST_KEYS)

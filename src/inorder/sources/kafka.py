@@ -17,7 +17,7 @@ from inorder.core.event import Partition, Slice
 from inorder.errors import UsageError
 from inorder.ports import Listener
 from inorder.sources import kafka_url
-from inorder.sources.kafka_assignment import Assignment
+from inorder.sources.kafka_assignment import Assignment, Fresh
 from inorder.sources.kafka_member import Member
 from inorder.sources.kafka_settings import member_settings
 
@@ -73,7 +73,7 @@ class KafkaSource:
         self._member.mend()
         while True:
             taken = self._owned.take_aside(most)
-            fresh = self._take(most - len(taken), 0.0 if taken else deadline)
+            fresh = self._fresh(self._take(most - len(taken), 0.0 if taken else deadline))
             if self._member.failed:
                 self._owned.set_aside(taken, fresh)
                 self._member.raise_kept()
@@ -105,6 +105,11 @@ class KafkaSource:
             if messages and most > 1:
                 messages += consume(most - 1, 0)
         return messages
+
+    def _fresh(self, messages: list[Message]) -> Fresh:
+        fresh = self._owned.by_partition(messages)
+        self._member.begin_anew(self._owned.came_before(fresh))
+        return fresh
 
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Give out nothing of these until resumed. Those that are not ours are passed over."""
@@ -144,7 +149,7 @@ class KafkaSource:
         self._pass_markers()
         deadline = time.monotonic() + COMMIT_WAIT_S
         while self._commits.unconfirmed and time.monotonic() < deadline:
-            self._owned.set_aside([], self._member.consume(1, 0.01))
+            self._owned.set_aside([], self._fresh(self._member.consume(1, 0.01)))
         return self._member.end.reached()
 
     def _pass_markers(self) -> None:

@@ -23,6 +23,9 @@ MOST_ASIDE = 10_000
 MOST_ASIDE_BYTES = 16 * 1024 * 1024
 """The same in bytes of values."""
 
+Fresh = dict[int, list[Message]]
+"""Messages that have just come, by partition."""
+
 _number: Callable[[Message], int | None] = Message.partition
 _value: Callable[[Message], bytes | None] = Message.value
 
@@ -134,16 +137,30 @@ class Assignment:
                     break
         return taken
 
-    def set_aside(self, taken: list[Message], fresh: list[Message]) -> None:
+    def by_partition(self, messages: list[Message]) -> Fresh:
+        """The messages of our partitions. What was revoked in the very call that fetched it is left out."""
+        runs: Fresh = {}
+        for number, run in groupby(messages, _number):
+            if number in runs:
+                runs[number].extend(run)
+            elif number in self._owned:
+                runs[number] = list(run)
+        return runs
+
+    def came_before(self, fresh: Fresh) -> dict[int, int]:
+        """The partitions of which something comes again, and from which offset on: their logs are others by now."""
+        found = {number: offset_of(run[0]) for number, run in fresh.items()}
+        return {number: offset for number, offset in found.items() if offset < (self._owned[number].given or 0)}
+
+    def set_aside(self, taken: list[Message], fresh: Fresh) -> None:
         """Keep all of these for later, what was taken from there before in front."""
         for number, messages in self._still_ours(taken).items():
             self._set_aside(number, messages + self._take_aside(number))
-        for number, messages in self._by_partition(fresh).items():
+        for number, messages in fresh.items():
             self._set_aside(number, messages)
 
-    def give(self, taken: list[Message], fresh: list[Message]) -> list[Slice]:
+    def give(self, taken: list[Message], runs: Fresh) -> list[Slice]:
         """One slice for each partition, of what was set aside and what is fresh; paused ones are set aside."""
-        runs = self._by_partition(fresh)
         if self._aside or self.paused:
             for number in [number for number in runs if number in self.paused or number in self._aside]:
                 self._set_aside(number, runs.pop(number))
@@ -167,17 +184,7 @@ class Assignment:
 
     def _still_ours(self, taken: list[Message]) -> dict[int, list[Message]]:
         """Without those of partitions that went since, though they may have come back: these are fetched again."""
-        return {number: run for number, run in self._by_partition(taken).items() if number not in self._gone}
-
-    def _by_partition(self, messages: list[Message]) -> dict[int, list[Message]]:
-        """The messages of our partitions. What was revoked in the very call that fetched it is left out."""
-        runs: dict[int, list[Message]] = {}
-        for number, run in groupby(messages, _number):
-            if number in runs:
-                runs[number].extend(run)
-            elif number in self._owned:
-                runs[number] = list(run)
-        return runs
+        return {number: run for number, run in self.by_partition(taken).items() if number not in self._gone}
 
     def _set_aside(self, number: int, messages: list[Message]) -> None:
         self._aside.setdefault(number, []).extend(messages)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -155,6 +155,22 @@ class Member:
             consumer.unassign()
         else:
             consumer.incremental_unassign(partitions)
+
+    def begin_anew(self, places: Mapping[int, int]) -> None:
+        """What comes of these partitions, from these offsets on, came before: the brokers have lost a part of the log.
+
+        Nothing of what they had may be committed any more, or new records under the same offsets were left out.
+        """
+        if not places:
+            return
+        partitions = [owned.partition for owned in self._owned.those(places)]
+        for partition in partitions:
+            what = f"goes on at {places[partition.number]}, which came before: the brokers have lost a part of it"
+            _log.warning("%s %s", partition, what)
+        self.unhalt(places)
+        self._owned.remove(places)
+        self._tell("lost", partitions)
+        self._tell("assigned", self._owned.add(places))
 
     def _tell(self, what: str, partitions: Sequence[Partition]) -> None:
         if self._listener is not None and partitions:

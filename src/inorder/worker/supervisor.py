@@ -137,7 +137,13 @@ class Supervisor:
         if self._stopping:
             place.done = True
         elif place.start_at <= time.monotonic():
-            place.process = Process(place.name, place.order)
+            try:
+                place.process = Process(place.name, place.order)
+            except OSError as error:  # the machine has no more processes, or no memory: that may pass
+                place.deaths += 1
+                self._false_start(place, str(error))
+                self._postpone(place, f"cannot be started: {error}")
+                return
             self._selector.register(place.process.stdout, selectors.EVENT_READ, place)
 
     def _press(self) -> None:
@@ -190,20 +196,25 @@ class Supervisor:
         if process.usage:
             self._give_up(UsageError(why))
         elif not process.up:
-            place.false_starts += 1
             if process.error is not None and not self._works:
                 self._give_up(InorderError(why))
-            elif place.false_starts == FALSE_STARTS:
-                self._give_up(
-                    InorderError(f"worker {place.name} could not start, {FALSE_STARTS} times in a row: {why}")
-                )
+            self._false_start(place, why)
         now = time.monotonic()
         self.restarts += 1
         place.deaths = 1 if now - process.started_at > STEADY_S else place.deaths + 1
+        self._postpone(place, f"has ended: {why}")
+
+    def _false_start(self, place: Place, why: str) -> None:
+        place.false_starts += 1
+        if place.false_starts == FALSE_STARTS:
+            self._give_up(InorderError(f"worker {place.name} could not start, {FALSE_STARTS} times in a row: {why}"))
+
+    def _postpone(self, place: Place, what: str) -> None:
+        """Let a place stay empty for a while, the longer the more deaths there were."""
         wait_s = min(FIRST_BACKOFF_S * 2 ** (place.deaths - 1), LONGEST_BACKOFF_S)
-        place.start_at = now + wait_s
+        place.start_at = time.monotonic() + wait_s
         if not self._stopping:
-            log.warning("worker %s has ended: %s; another takes its place in %g s", place.name, why, wait_s)
+            log.warning("worker %s %s; another takes its place in %g s", place.name, what, wait_s)
 
     def _give_up(self, error: InorderError) -> None:
         """End the run because of what trying again does not mend."""
