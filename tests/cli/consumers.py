@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from typing import TypedDict
 
@@ -47,6 +49,18 @@ def stuck(state: Ledger | None, entry: Entry) -> Ledger:
     print("stuck now", flush=True)
     time.sleep(60)
     return {"amounts": []}
+
+
+@inorder.handler(
+    key="account",
+    version="version",
+    id="id",
+    limits=inorder.Limits(handler_s=0.2, drain_s=0.5),
+    retry=inorder.Retry(attempts=1),
+)
+async def adrift(entry: Entry) -> None:
+    """Waits for a thread of its own that does not end."""
+    await asyncio.to_thread(threading.Event().wait)
 
 
 @inorder.handler(key="account", version="version", id="id")

@@ -111,6 +111,17 @@ def test_a_handler_that_does_not_end_is_left_at_the_limit(start: Start, stream: 
     assert "handlers still ran after 0.5 s" in run.err
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_thread_that_a_handler_has_started_does_not_keep_a_run_from_ending(
+    inorder: Command, start: Start, tmp_path: Path, workers: int
+) -> None:
+    file, topic = write_lines(tmp_path / "one.jsonl", events(1, 1)), f"embedded://{tmp_path}/one.db/ledger"
+    assert inorder("produce", file, "--to", topic, "--key", "account").code == 0
+    run = start("run", f"{CONSUMERS}:adrift", "--from", topic, "--workers", workers, "--until-idle", 0.1, "--json")
+    assert run.code() == 0
+    assert run.document["outcomes"]["dead_lettered"] == 1
+
+
 def test_no_worker_outlives_its_supervisor(inorder: Command, start: Start, stream: str) -> None:
     run = start("run", SLOW, "--from", stream, "--workers", 2)
     run.until(lambda: len(run.workers) == 2)

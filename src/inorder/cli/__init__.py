@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _dispatch(given)
         sys.stdout.flush()
+        if arguments is None and threading.active_count() > 1:
+            from inorder.worker.child import in_time
+
+            return in_time(code)
         return code
     except KeyboardInterrupt:
         complain("interrupted")

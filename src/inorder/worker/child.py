@@ -116,6 +116,20 @@ def main() -> int:
         return 0 if ended else 1
 
 
+def in_time(code: int) -> int:
+    """An exit code, for a process that is to end with it soon, whatever threads handlers have started and left behind.
+
+    Python waits for some of these, and the one that a handler hung in may never end.
+    """
+    threading.Thread(target=_end, args=(code,), name="end", daemon=True).start()
+    return code
+
+
+def _end(code: int) -> None:
+    threading.Event().wait(SPARE_S)
+    os._exit(code)
+
+
 def dedicate(in_threads: bool) -> None:
     """Set up Python for a process that is a worker and nothing else; `in_threads`: of a handler called in threads."""
     sys.setswitchinterval(THREADS_SWITCH_S if in_threads else SWITCH_S)
@@ -208,4 +222,4 @@ def _log_traceback(error: Exception) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_time(main()))
