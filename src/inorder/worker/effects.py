@@ -53,7 +53,6 @@ class StoreFailed(Abort):
 
     def __init__(self, error: Fenced | Mismatch | Unreachable) -> None:
         self.error = error
-        super().__init__(str(error))
 
 
 class Finisher:
@@ -95,7 +94,6 @@ class Finisher:
         loop = self._loop
         if loop is None or loop.is_running():  # a thread that was told to end is in it still
             return
-        self._loop = None
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
