@@ -30,6 +30,7 @@ def test_what_somebody_else_has_changed_is_read_again_and_decided_again(kind: st
     assert scene.store.loaded == [["a"]], "b is known still"
     assert scene.seen.told[-2:] == [("outdated",), ("committed", ["a"])]
     assert scene.calls == ["a1", "b1", "a2", "a2"]
+    assert scene.effect.turns == 3, "in each turn a handler has its whole time"
     if kind == FOLD:
         assert scene.states()["a"] == [1, 2]
     else:
