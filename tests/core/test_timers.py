@@ -56,3 +56,11 @@ def test_what_has_been_replaced_takes_no_room_until_its_time() -> None:
         assert len(timers._heap) <= 2 * len(timers.all()) + SPARE
     assert timers.take(1e6) == [f"k{n}" for n in range(5 * SPARE - 10, 5 * SPARE)]
     assert timers.next() == NEVER
+
+
+def test_what_stays_when_room_is_made_is_in_the_order_of_its_times() -> None:
+    timers = Timers()
+    timers.note({f"k{n}": Waiting(Wait.GAP, 1, 0.0, due_at=100.0 - n) for n in range(10)})
+    for n in range(2 * SPARE):
+        timers.note({"again": Waiting(Wait.GAP, 1, 0.0, due_at=500.0 + n)})
+    assert timers.take(1e6) == [*(f"k{n}" for n in reversed(range(10))), "again"]
