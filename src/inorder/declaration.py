@@ -159,6 +159,9 @@ def declaration_of(function: Callable[..., Any]) -> Declaration:
     if not isinstance(found, Declaration):
         name = getattr(function, "__name__", repr(function))
         raise UsageError(f"{name} is not a consumer: decorate it with @inorder.fold or @inorder.handler")
+    if found.function is not function:
+        # functools.wraps has copied the mark of the function inside, which would be called without what is around it.
+        raise UsageError(f"{found.function.__qualname__} is wrapped by another decorator: put inorder's above that one")
     return found
 
 
@@ -292,6 +295,17 @@ def _parameters(function: Callable[..., Any], kind: Kind, wrong: Wrong) -> list[
     return named
 
 
+def _check_callable(role: str, field: Callable[..., Any], wrong: Wrong) -> None:
+    if inspect.iscoroutinefunction(field):
+        raise wrong(f"{role}= is given an async function; a callable of the record is written with def")
+    try:
+        inspect.signature(field).bind(None)
+    except ValueError:
+        return  # a built-in one that does not say what it takes
+    except TypeError as error:
+        raise wrong(f"{role}= is given a callable that takes no record ({error}): it takes one argument") from None
+
+
 def _check_type(kind: Any, what: str, wrong: Wrong) -> None:
     why = unreadable(kind)
     if why is not None:
@@ -302,7 +316,10 @@ def _check_type(kind: Any, what: str, wrong: Wrong) -> None:
 
 
 def _check_field(role: str, field: Any, payload: Any, wrong: Wrong) -> None:
-    if callable(field) or (role == "version" and field is POSITION) or (role == "id" and field is None):
+    if callable(field):
+        _check_callable(role, field, wrong)
+        return
+    if (role == "version" and field is POSITION) or (role == "id" and field is None):
         return
     if not isinstance(field, str) or not field:
         raise wrong(f"{role}={field!r} must be a field name of the payload or a callable of the record")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import import_module
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from inorder.errors import UsageError
 from inorder.ports import Sink, Source
@@ -108,6 +109,14 @@ def open_store(url: str, stream: str, *, create: bool = True) -> Any:
     return _adapter(_known(_STORES, _scheme(url), url, "store")).from_url(url, stream, create)
 
 
+def lasting(url: str) -> str:
+    """The URL of a store that names the same one when the program has moved to another directory."""
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite" or parts.netloc or parts.query or not parts.path[1:]:
+        return url
+    return f"sqlite:///{quote(os.path.abspath(unquote(parts.path[1:])))}"
+
+
 def public(url: str) -> str:
     """A URL without what may be secret in it: its user, password and options."""
     return re.sub(r"(?<=://)[^/]*@", "", url.partition("?")[0]) if "://" in url else url
@@ -130,7 +139,15 @@ def check_store(url: str) -> None:
 
 
 def _scheme(url: str) -> str:
-    return urlsplit(url).scheme if "://" in url else ""
+    if "://" not in url:
+        return ""
+    if "#" in url:
+        # Else all behind it would be left out without a word.
+        raise UsageError(f"{public(url)!r} has a # in it: write %23")
+    try:
+        return urlsplit(url).scheme
+    except ValueError as error:
+        raise UsageError(f"{public(url)!r} is no URL: {error}") from None
 
 
 def _known(table: dict[str, tuple[str, str]], scheme: str, url: str, what: str) -> tuple[str, str]:

@@ -178,6 +178,25 @@ def test_pydantic_makes_no_version_of_what_is_none_under_an_alias_either(version
     assert reason(codec, f'{{"Key":"a","Version":{version}}}'.encode()).startswith("version:")
 
 
+class OfAnyName(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(populate_by_name=True)
+    key: str = pydantic.Field(alias="Key")
+    version: int = pydantic.Field(validation_alias=pydantic.AliasChoices("Version", "revision"))
+
+
+@pytest.mark.parametrize("name", ["Version", "revision", "version"])
+@pytest.mark.parametrize("version", ['"1"', "true", "1.0"])
+def test_nor_under_any_of_several_names(name: str, version: str) -> None:
+    codec = codec_for(OfAnyName, id=None)
+    for key in ("Key", "key"):
+        value = f'{{"{key}":"a","{name}":'
+        assert isinstance(read(codec, f"{value}1}}".encode()), Event)
+        found = read(codec, f"{value}{version}}}".encode())
+        assert isinstance(found, Malformed)
+        assert found.reason.startswith("version:")
+        assert found.key == "a"
+
+
 @pytest.mark.parametrize("limit", [1, 3, 4, 5, 8])
 def test_the_limit_on_keys_is_in_bytes_and_exact(limit: int) -> None:
     codec = codec_for(Entry, limits=inorder.Limits(key_bytes=limit))

@@ -45,8 +45,14 @@ def test_keys_that_failed_together_do_not_all_come_back_together() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"attempts": 0}, {"delay_s": -0.1}, {"factor": 0.9}, {"max_delay_s": -1}],
-    ids=lambda wrong: next(iter(wrong)),
+    [
+        {"attempts": 0},
+        {"delay_s": -0.1},
+        {"factor": 0.9},
+        {"max_delay_s": -1},
+        *({name: float("nan")} for name in ("attempts", "delay_s", "factor", "max_delay_s")),
+    ],
+    ids=str,
 )
 def test_a_retry_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Retry needs attempts >= 1"):

@@ -124,14 +124,17 @@ def _tick_at_each_statement(ticks: Ticks) -> None:
         return connection
 
     sqlite.open_file = open_file
-    execute = Link.execute
 
-    def traced(self: Any, statement: Any, *arguments: Any, **options: Any) -> Any:
-        if not str(statement).lstrip().upper().startswith(_READS):
-            ticks.tick()
-        return execute(self, statement, *arguments, **options)
+    def traced(run: Callable[..., Any]) -> Callable[..., Any]:
+        def running(self: Any, statement: Any, *arguments: Any, **options: Any) -> Any:
+            if not str(statement).lstrip().upper().startswith(_READS):
+                ticks.tick()
+            return run(self, statement, *arguments, **options)
 
-    Link.execute = traced  # type: ignore[assignment, method-assign]
+        return running
+
+    for name in ("execute", "run"):
+        setattr(Link, name, traced(getattr(Link, name)))
 
 
 class Crasher:

@@ -43,6 +43,10 @@ class EntryModel(pydantic.BaseModel):
     version: int
 
 
+class OtherModel(EntryModel):
+    more: int
+
+
 class Other(msgspec.Struct):
     account: str
 
@@ -125,11 +129,28 @@ def fold_to_two_structs(state: Entry | Other | None, entry: Entry) -> Entry | Ot
     raise NotImplementedError
 
 
+def fold_to_models(state: list[EntryModel] | None, entry: Entry) -> list[EntryModel]:
+    raise NotImplementedError
+
+
+def fold_to_two_models(state: EntryModel | OtherModel | None, entry: Entry) -> EntryModel | OtherModel:
+    raise NotImplementedError
+
+
+def of_two_models(entry: EntryModel | OtherModel) -> None: ...
+def of_models(entry: dict[str, EntryModel]) -> None: ...
+
+
+async def key_later(record: object) -> str:
+    raise NotImplementedError
+
+
 class Method:
     def handle(self, entry: Entry) -> None: ...
 
 
 FIELDS = {"key": "account", "version": "version", "id": "id"}
+BY_CALLABLES: dict[str, Any] = {"key": lambda record: "a", "version": lambda record: 1, "id": None}
 
 
 def handler(function: object = good, **options: Any) -> Callable[[], object]:
@@ -178,6 +199,10 @@ WRONG = {
     "an opaque state": (fold(fold_to_opaque), "the state type Opaque cannot be read from JSON"),
     "a state of paths": (fold(fold_to_path), "Path is none of the types that msgspec knows"),
     "a state of two structs": (fold(fold_to_two_structs), "is not supported; use a msgspec.Struct"),
+    "a state of models in a list": (fold(fold_to_models), "EntryModel is none of the types that msgspec knows"),
+    "a state of two models": (fold(fold_to_two_models), "is not supported; use a msgspec.Struct"),
+    "two models": (handler(of_two_models, **BY_CALLABLES), "is not supported; use a msgspec.Struct"),
+    "models in a dict": (handler(of_models, **BY_CALLABLES), "EntryModel is none of the types that msgspec knows"),
     "a batch of one": (handler(good, batch=10), "with batch=10 the argument 'entry' is a list: write list[Payload]"),
     # the fields
     "no such key": (handler(key="acount"), "key='acount' is not a field of Entry, which has: account, version, id"),
@@ -187,6 +212,10 @@ WRONG = {
     "no such key of a TypedDict": (handler(of_dict, key="x", id=None), "not a field of EntryDict, which has: account"),
     "no such key of a model": (handler(of_model, key="x", id=None), "not a field of EntryModel, which has: account"),
     "key None": (handler(key=None), "key=None must be a field name of the payload or a callable of the record"),
+    "key an async function": (handler(key=key_later), "key= is given an async function"),
+    "key of nothing": (handler(key=lambda: "a"), "key= is given a callable that takes no record (too many"),
+    "id of two": (handler(id=lambda one, other: "a"), "id= is given a callable that takes no record (missing a"),
+    "version of a name": (handler(version=lambda *, record: 1), "version= is given a callable that takes no record"),
     "key empty": (handler(key=""), "key='' must be a field name"),
     "key a number": (handler(key=1), "key=1 must be a field name"),
     "key the position": (handler(key=inorder.POSITION), "must be a field name"),
@@ -248,6 +277,18 @@ def test_the_message_begins_with_the_function() -> None:
 def test_a_function_that_is_not_decorated_is_no_consumer(function: Any) -> None:
     with pytest.raises(inorder.UsageError, match=r"is not a consumer: decorate it with @inorder\.fold or @inorder\."):
         declaration_of(function)
+
+
+@pytest.mark.parametrize("declare", [handler(), fold(), handler(good_tx)])
+def test_what_is_wrapped_around_a_consumer_is_not_left_out_without_a_word(declare: Callable[[], Any]) -> None:
+    inside = declare()
+
+    @functools.wraps(inside)
+    def around(*given: object, **named: object) -> object:
+        return inside(*given, **named)
+
+    with pytest.raises(inorder.UsageError, match=r"is wrapped by another decorator: put inorder's above that one"):
+        declaration_of(around)
 
 
 @pytest.mark.parametrize("kind", ["first", "second"])

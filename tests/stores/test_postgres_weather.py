@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from inorder.core.event import Partition
 from inorder.errors import InorderError, Mismatch, Unreachable, UsageError
 from inorder.stores.postgres import PostgresStore, connections, store
+from inorder.stores.postgres.weather import outage
 from tests.stores.making import HERE, THERE, changes, held, line_of, opened, row, versions, write
 from tests.worker.bench import until
 
@@ -290,13 +293,90 @@ def test_fences_are_raised_in_one_order_so_that_no_two_wait_for_each_other(
     places = [Partition("topic", number) for number in (2, 0, 1)]
     raised: list[Any] = []
     with closing(opened(url)) as made:
-        run = connections.Link.execute
+        run = connections.Link.run
 
         def told(link: Any, query: Any, params: Any = None, **more: Any) -> Any:
             if query == made._sql["fence_raise"]:
                 raised.append(params[1:])
             return run(link, query, params, **more)
 
-        monkeypatch.setattr(connections.Link, "execute", told)
+        monkeypatch.setattr(connections.Link, "run", told)
         assert set(made.acquire(places)) == set(places)
     assert raised == sorted(places)
+
+
+REPEATABLE_READ = "options=-cdefault_transaction_isolation%3Drepeatable%5C%20read"
+
+
+def until_waiting(server: psycopg.Connection[Any], many: int) -> None:
+    """Until so many sessions wait for a lock."""
+    count = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    until("they wait", lambda: server.execute(count).fetchone() == (many,))
+
+
+def test_workers_begin_together_whatever_the_servers_isolation_is(url: str) -> None:
+    def begin() -> dict[str, int]:
+        with closing(opened(f"{url}?{REPEATABLE_READ}")) as made:
+            return versions(made)
+
+    with (
+        psycopg.connect(url, autocommit=True) as server,
+        psycopg.connect(url) as first,
+        ThreadPoolExecutor(2) as others,
+    ):
+        first.execute("SELECT pg_advisory_xact_lock(hashtext('inorder schema inorder'))")
+        begun = [others.submit(begin) for _ in range(2)]
+        until_waiting(server, 2)
+        first.commit()
+        assert [one.result() for one in begun] == [{}, {}]
+
+
+def test_fences_are_raised_one_after_the_other_whatever_the_servers_isolation_is(url: str) -> None:
+    with (
+        closing(opened(f"{url}?{REPEATABLE_READ}")) as made,
+        psycopg.connect(url, autocommit=True) as server,
+        psycopg.connect(url) as another,
+        ThreadPoolExecutor(1) as worker,
+    ):
+        assert made.acquire([HERE]) == {HERE: 1}
+        another.execute("UPDATE inorder.fences SET token = token + 1")
+        raised = worker.submit(made.acquire, [HERE])
+        until_waiting(server, 1)
+        another.commit()
+        assert raised.result() == {HERE: 3}
+
+
+@pytest.fixture
+def encoded(url: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database in another encoding."""
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE encoded ENCODING '{request.param}' LOCALE 'C' TEMPLATE template0")
+        yield urlsplit(url)._replace(path="/encoded").geturl()
+        server.execute("DROP DATABASE encoded WITH (FORCE)")
+
+
+@pytest.mark.parametrize("encoded", ["UTF8", "SQL_ASCII"], indirect=True)
+@pytest.mark.parametrize("query", ["", "?client_encoding=latin1"])
+def test_any_key_is_kept_as_it_is_whatever_the_connections_encoding(encoded: str, query: str) -> None:
+    with closing(opened(encoded + query)) as made:
+        write(made, [row("Größe 😀", 0)])
+        assert versions(made) == {"Größe 😀": 1}
+        assert list(made.load(["Größe 😀"])) == ["Größe 😀"]
+
+
+@pytest.mark.parametrize("encoded", ["LATIN1"], indirect=True)
+def test_a_database_that_cannot_keep_every_key_is_refused(encoded: str) -> None:
+    with pytest.raises(UsageError, match="LATIN1") as refusal:
+        opened(encoded)
+    line_of(refusal)
+
+
+def test_a_transaction_that_the_server_ends_for_its_length_is_an_outage(url: str) -> None:
+    with closing(opened(url)) as made, pytest.raises(Unreachable) as failure, made.transaction() as tx:
+        tx.execute("SELECT set_config('transaction_timeout', '50', true), pg_sleep(20)")
+    assert "took too long" in line_of(failure)
+
+
+@pytest.mark.parametrize("state", ["25P03", "25P04", "57P05"])
+def test_a_connection_that_the_server_ends_for_its_time_is_an_outage(state: str) -> None:
+    assert isinstance(outage(psycopg.errors.lookup(state)("terminating connection"), "here"), Unreachable)

@@ -147,6 +147,30 @@ def test_an_error_of_another_database_is_no_outage_of_the_store(place: Place, tm
     assert list(real.dead) == bad
 
 
+def test_a_handler_that_would_close_the_drivers_connection_has_failed(place: Place) -> None:
+    def then(entry: Entry, tx: Any) -> None:
+        if entry.key == "b":
+            tx.connection.close()
+
+    real = Real(place, then)
+    real.run("a1 b1 c1")
+    assert real.effects == real.versions == ["a1", "c1"]
+    assert list(real.dead) == ["b1"]
+    assert "ended by inorder" in real.dead["b1"]
+
+
+def test_a_handler_that_fails_within_its_connections_own_block_has_failed_as_it_says(place: Place) -> None:
+    def then(entry: Entry, tx: Any) -> None:
+        if entry.key == "b":
+            with tx.connection:
+                raise ValueError("no")
+
+    real = Real(place, then)
+    real.run("a1 b1 c1")
+    assert real.effects == real.versions == ["a1", "c1"]
+    assert "ValueError: no" in real.dead["b1"]
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("place", ["postgres"], indirect=True)
 @pytest.mark.parametrize("n", [0, 1, MANY_FAILURES + 1])

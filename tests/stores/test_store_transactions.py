@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from psycopg.rows import dict_row
 
 from inorder.errors import Mismatch, UsageError
-from tests.stores.making import changes, gap, held, letter, parked, row, versions, write
+from tests.stores.making import HERE, changes, gap, held, letter, parked, row, versions, write
 from tests.stores.places import Place
 
 
@@ -53,6 +54,44 @@ def test_an_exception_undoes_both_and_passes_through(place: Place) -> None:
     assert versions(store) == {}
     with store.transaction() as tx:
         tx.execute("CREATE TABLE effects (n INTEGER)")
+
+
+def by_name(cursor: Any, row: Any = None) -> Any:
+    """A row as a dictionary, for either driver."""
+    if row is None:
+        return dict_row(cursor)
+    return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+
+def test_rows_are_the_users_own_kind_for_the_user_alone(place: Place) -> None:
+    store = place.open()
+    fences = store.acquire([HERE])
+    for n in range(2):
+        with store.transaction() as tx:
+            tx.connection.row_factory = by_name
+            assert tx.execute("SELECT 5 AS n").fetchall() == [{"n": 5}]
+            assert tx.connection.execute("SELECT 5 AS n").fetchall() == [{"n": 5}]
+            tx.write([row("a", n)], changes(), fences)
+    with pytest.raises(Mismatch) as refusal, store.transaction() as tx:
+        tx.write([row("a", 1), row("b", 0)], changes(), fences)
+    assert refusal.value.keys == ["a"]
+    with store.transaction() as tx:
+        assert tx.add_edit(1, b"{}", "me", "why", 1.0) > 0
+    assert store.tally("again") > 0
+    assert store.acquire([HERE]) == {HERE: fences[HERE] + 1}
+    assert versions(store) == {"a": 2}
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_texts_are_the_users_own_kind_for_the_user_alone(place: Place) -> None:
+    store = place.open()
+    fences = store.acquire([HERE])
+    for n in range(2):
+        with store.transaction() as tx:
+            tx.connection.text_factory = bytes
+            assert tx.execute("SELECT 'a'").fetchall() == [(b"a",)]
+            tx.write([row("a", n)], changes(), fences)
+    assert versions(store) == {"a": 2}
 
 
 def test_an_error_in_the_users_statement_is_the_drivers_own(place: Place) -> None:

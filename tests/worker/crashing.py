@@ -269,15 +269,15 @@ def _each_statement(connection: Any, reached: Callable[[], None]) -> Iterator[No
         yield
         connection.set_trace_callback(None)
         return
-    execute = connection.execute
+    run = connection.run
 
     def traced(*arguments: Any, **options: Any) -> Any:
         reached()
-        return execute(*arguments, **options)
+        return run(*arguments, **options)
 
-    connection.execute = traced
+    connection.run = traced
     yield
-    del connection.execute
+    del connection.run
 
 
 def work(order: Order) -> None:

@@ -75,9 +75,11 @@ class Scene:
 
         return note
 
-    def put_together(self, kind: str, source: Any = None, witness: Any = None, **options: Any) -> Assembled:
+    def put_together(
+        self, kind: str, source: Any = None, witness: Any = None, settings: Any = None, **options: Any
+    ) -> Assembled:
         declared = declaration_of(declare(kind, nothing, lambda entry: None, **options))
-        settings = Settings(source="", worker="w7", concurrency=5)
+        settings = Settings(**{"source": "", "worker": "w7", "concurrency": 5, **(settings or {})})
         return Assembled(declared, settings, source or Alone(), self.stores, self.clock, witness, print, self.seen)
 
     @property
@@ -161,6 +163,33 @@ def test_the_loop_gets_what_it_works_with(scene: Scene) -> None:
     assert codec.read(Slice.of(HERE, [Record(HERE, 0, b"a", b'{"key":"a","version":1,"id":"a1"}')]))[0][0].key == "a"
     assert (tally, scene.stores.tables.tallies) == (parts.tally, {parts.tally: "w7"})
     assert parts.loop.name == "Loop"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", [FOLD, TX, CALL])
+@pytest.mark.parametrize("name", ["concurrency", "connections"])
+@pytest.mark.parametrize("given", [0, -1, 1.5, "4", True, None])
+def test_what_would_run_nothing_is_refused_and_leaves_no_store_open(
+    scene: Scene, kind: str, name: str, given: Any
+) -> None:
+    with pytest.raises(inorder.UsageError, match=f"{name}={given!r} must be at least 1"):
+        scene.put_together(kind, settings={name: given})
+    assert scene.stores.closed == scene.stores.opened
+
+
+@pytest.mark.parametrize("what", ["a store known otherwise", "a runner that cannot be made"])
+def test_a_worker_that_cannot_be_put_together_leaves_no_store_open(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def no_runner(*given: Any) -> Any:
+        raise Unreachable("away")
+
+    scene.put_together(CALL)
+    before = len(scene.stores.opened)
+    if what == "a runner that cannot be made":
+        monkeypatch.setattr(lane_runner, "LaneRunner", no_runner)
+    with pytest.raises(inorder.InorderError):
+        scene.put_together(CALL, order="latest" if what == "a store known otherwise" else "strict")
+    assert scene.stores.closed == scene.stores.opened[before:]
 
 
 def test_a_declaration_that_the_store_knows_otherwise_is_refused(scene: Scene) -> None:

@@ -5,7 +5,9 @@ Pure: source, store and parts are played.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,7 +105,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
     return Scene(monkeypatch)
 
 
-SETTINGS = Settings(source="kafka://here/topic", store="sqlite:///there.db", until_idle_s=2.5)
+SETTINGS = Settings(source="kafka://here/topic", store="sqlite:////there.db", until_idle_s=2.5)
 
 
 def test_a_worker_is_made_of_what_it_was_told(scene: Scene) -> None:
@@ -114,7 +116,7 @@ def test_a_worker_is_made_of_what_it_was_told(scene: Scene) -> None:
     assert (declared, settings, source) == (declaration_of(scene.function), SETTINGS, scene.source)
     assert parts.named == {"on_poll": print, "observer": seen}
     assert open_store() is scene.look
-    assert scene.opened == [("kafka://here/topic", "balance"), ("sqlite:///there.db", "balance")]
+    assert scene.opened == [("kafka://here/topic", "balance"), ("sqlite:////there.db", "balance")]
     assert worker.tally == 4
 
 
@@ -157,6 +159,21 @@ def test_a_run_says_what_became_of_what_it_received(scene: Scene) -> None:
     assert (said.held_now, said.parked_keys) == (11, 12)
     assert (said.elapsed_s, said.events_per_s) == (4.0, 2.5)
     assert scene.look.closed == 1
+
+
+def test_a_store_stays_the_same_wherever_a_handler_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "b #%.jsonl").write_text('{"id":"1","account":"a","version":1,"amount":5}\n')
+    monkeypatch.chdir(tmp_path)
+
+    @inorder.handler(key="account", version="version", id="id")
+    def move(entry: dict[str, Any]) -> None:
+        os.chdir(tmp_path / "elsewhere")
+
+    said = inorder.run(move, source="b #%.jsonl", store="sqlite:///b%20%23%25.db", until_idle_s=0)
+    assert (said.received, said.outcomes["applied"]) == (1, 1)
+    assert (tmp_path / "b #%.db").exists()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_report_that_fails_closes_its_store_too(scene: Scene) -> None:

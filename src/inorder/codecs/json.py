@@ -15,7 +15,7 @@ import msgspec
 from mypy_extensions import mypyc_attr
 
 from inorder.codecs.explaining import explain, field_before, shown
-from inorder.codecs.payload import decoder, json_name
+from inorder.codecs.payload import decoder, json_names
 from inorder.codecs.salvage import Salvage
 from inorder.core.event import MAX_VERSION, Event, Malformed, Slice, fingerprint
 from inorder.core.words import describe, one_line
@@ -43,7 +43,7 @@ class JsonCodec:
         self._named = _named_fields(declaration)
         self._fields = _fields_getter(declaration)
         self._salvage = Salvage(declaration)
-        self._counted = json_name(declaration.payload, declaration.version)
+        self._counted = json_names(declaration.payload, declaration.version)
 
     def read(self, piece: Slice, start: int = 0, stop: int | None = None) -> tuple[list[Event], list[Malformed]]:
         """The events of a slice, or of some of its places, in its order, and what could not be read."""
@@ -152,15 +152,17 @@ class JsonCodec:
             except Exception:
                 return False
             strings += _strings(found)
-            if self._counted is not None and not (type(found) is dict and type(found.get(self._counted, 1)) is int):
-                return False
+            for name in self._counted:
+                if type(found) is not dict or type(found.get(name, 1)) is not int:
+                    return False
         return quotes == 2 * strings
 
     def _look_closer(self, value: bytes) -> None:
         """Refuse what decoders let pass: a key that comes twice, and what pydantic would make a version of."""
         found = _parsed(value)
-        if self._counted is not None and type(found) is dict and type(found.get(self._counted, 1)) is not int:
-            raise _Unreadable(f"{self._name('version')}: {shown(found[self._counted])} is no whole number")
+        for name in self._counted:
+            if type(found) is dict and type(found.get(name, 1)) is not int:
+                raise _Unreadable(f"{self._name('version')}: {shown(found[name])} is no whole number")
 
     def _checked(self, role: str, found: Any) -> str:
         """A key or id that is not plainly right: what stands for a text is taken as one, the rest is refused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -49,13 +50,15 @@ def checker(kind: Any) -> tuple[type, ...]:
     return (kind,) if isinstance(kind, type) else (object,)
 
 
-def json_name(kind: Any, field: Any) -> str | None:
-    """The name in JSON of a field of a pydantic model, which may be an alias; None for any other type."""
+def json_names(kind: Any, field: Any) -> tuple[str, ...]:
+    """The names in JSON that a field of a pydantic model may have, with its aliases; none for any other type."""
     model = model_of(kind)
     if model is None or not isinstance(field, str):
-        return None
+        return ()
     alias = model.model_fields[field].validation_alias
-    return alias if isinstance(alias, str) else field
+    names = tuple(name for name in getattr(alias, "choices", [alias]) if isinstance(name, str))
+    by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
+    return (*names, field) if by_name or not names else names
 
 
 def problem(error: Exception) -> tuple[str, str] | None:
@@ -68,8 +71,8 @@ def problem(error: Exception) -> tuple[str, str] | None:
 
 
 def model_of(kind: Any) -> Any:
-    """The pydantic model in `kind` (also in `Model | None`), or None. Pydantic itself is never imported here."""
-    for one in (kind, *typing.get_args(kind)):
-        if isinstance(one, type) and hasattr(one, "model_validate_json"):
-            return one
-    return None
+    """The pydantic model that `kind` is (also in `Model | None`), or None. Pydantic itself is never imported here."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        others = [one for one in typing.get_args(kind) if one is not type(None)]
+        kind = others[0] if len(others) == 1 else None
+    return kind if isinstance(kind, type) and hasattr(kind, "model_validate_json") else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from inorder.codecs.payload import json_name
+from inorder.codecs.payload import json_names
 from inorder.core.event import Record
 from inorder.declaration import Declaration
 
@@ -20,7 +20,7 @@ class Salvage:
 
     def __init__(self, declared: Declaration) -> None:
         self._field = declared.key
-        self._name = _name_in_json(declared.payload, declared.key) if isinstance(declared.key, str) else ""
+        self._names = _names_in_json(declared.payload, declared.key) if isinstance(declared.key, str) else ()
 
     def key(self, record: Record) -> Any:
         """What stands where the key should be; None where nothing does, or two do."""
@@ -28,17 +28,14 @@ class Salvage:
             if callable(self._field):
                 return self._field(record)
             pairs = json.loads(record.value or b"", object_pairs_hook=tuple)
-            found = [value for name, value in pairs if name == self._name]
+            found = [value for name, value in pairs if name in self._names]
         except Exception:
             return None
         return found[0] if len(found) == 1 else None
 
 
-def _name_in_json(payload: Any, field: str) -> str:
-    """The name of a field as it is in JSON, which may be another than in Python."""
-    alias = json_name(payload, field)
-    if alias is not None:
-        return alias
+def _names_in_json(payload: Any, field: str) -> tuple[str, ...]:
+    """The names that a field may have in JSON, which may be others than in Python."""
     if isinstance(payload, type) and issubclass(payload, msgspec.Struct):
-        return next(one.encode_name for one in msgspec.structs.fields(payload) if one.name == field)
-    return field
+        return tuple(one.encode_name for one in msgspec.structs.fields(payload) if one.name == field)
+    return json_names(payload, field) or (field,)

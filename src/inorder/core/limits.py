@@ -40,8 +40,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             limit = getattr(self, name)
+            if type(limit) not in (int, float):
+                raise ValueError(f"Limits({name}={limit!r}) is no number")
             if not (limit > 0 or (limit == 0 and name in _MAY_BE_ZERO)):
                 raise ValueError(f"Limits({name}={limit!r}) leaves no room: each limit is more than 0")
+            if limit > _MOST.get(name, limit):
+                raise ValueError(f"Limits({name}={limit!r}) is too much: write up to {_MOST[name]:,}")
 
 
 _MAY_BE_ZERO = {"gap_s", "drain_s", "cache_bytes"}
+_MOST = {"drain_s": 10**9, **dict.fromkeys(("held", "held_per_key", "letters", "letters_per_key"), 10**18)}
+"""What is given to threads to wait for, and to a database to count to: they fail at more than they can take."""

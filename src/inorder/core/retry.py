@@ -28,7 +28,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     max_delay_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.delay_s < 0 or self.factor < 1 or self.max_delay_s < 0:
+        # Asked like this, it refuses what is no number too: a retry would be due never.
+        if not (self.attempts >= 1 and self.delay_s >= 0 and self.factor >= 1 and self.max_delay_s >= 0):
             raise ValueError("Retry needs attempts >= 1, delay_s >= 0, factor >= 1 and max_delay_s >= 0")
 
     def delay(self, attempt: int, key: str) -> float:

@@ -102,7 +102,23 @@ class Assembled:
     ) -> None:
         self.clock = clock or SystemClock()
         self.control = open_store()
-        _check_connections(declared, settings, self.control)
+        try:
+            self._put_together(declared, settings, source, open_store, witness, on_poll, observer)
+        except BaseException:
+            self.control.close()
+            raise
+
+    def _put_together(
+        self,
+        declared: Declaration,
+        settings: Settings,
+        source: Source,
+        open_store: Callable[[], Store],
+        witness: Witness | None,
+        on_poll: Callable[[], None],
+        observer: Observer,
+    ) -> None:
+        _check_options(declared, settings, self.control)
         self.control.register(declared.order, declared.baseline)
         self.tally = self.control.tally(settings.worker)
         codec = JsonCodec(declared)
@@ -180,10 +196,12 @@ def _limits(declared: Declaration, settings: Settings) -> Limits:
     )
 
 
-def _check_connections(declared: Declaration, settings: Settings, store: Store) -> None:
-    """Raises `UsageError` where there can be one transaction at a time, or none that a handler shares."""
-    if settings.connections < 1:
-        raise UsageError(f"connections={settings.connections} must be at least 1")
+def _check_options(declared: Declaration, settings: Settings, store: Store) -> None:
+    """Raises `UsageError` where nothing could run, or only one transaction at a time, or none that a handler shares."""
+    for name in ("concurrency", "connections"):
+        given = getattr(settings, name)
+        if type(given) is not int or given < 1:
+            raise UsageError(f"{name}={given!r} must be at least 1, a whole number")
     if settings.connections == 1:
         return
     if declared.kind is not Kind.TX:

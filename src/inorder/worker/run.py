@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 from inorder.core.order import Outcome
@@ -11,7 +12,7 @@ from inorder.core.rows import Counter
 from inorder.declaration import Declaration, declaration_of
 from inorder.observe.nobody import NOBODY
 from inorder.ports import Observer, Store
-from inorder.wiring import open_source, open_store
+from inorder.wiring import lasting, open_source, open_store
 from inorder.worker.assemble import Assembled
 from inorder.worker.settings import Report, Settings
 
@@ -32,13 +33,16 @@ class Worker:
     ) -> None:
         self._declared = declaration_of(function)
         self._settings = settings
+        # It is opened again, for each thread and when one is replaced: always the same, wherever a handler goes. At
+        # first as it was written, for what is said of one that cannot be opened.
+        stores = chain([settings.store], repeat(lasting(settings.store)))
         source = open_source(settings.source, self._declared.name)
         try:
             self._parts = Assembled(
                 self._declared,
                 settings,
                 source,
-                lambda: open_store(settings.store, self._declared.name),
+                lambda: open_store(next(stores), self._declared.name),
                 on_poll=on_poll,
                 observer=observer,
             )
@@ -76,11 +80,11 @@ def run(
     settings = Settings(
         source=source, store=store, concurrency=concurrency, connections=connections, until_idle_s=until_idle_s
     )
-    began = time.monotonic()
+    began, there = time.monotonic(), lasting(store)
     worker = Worker(function, settings)
     worker.run()
     declared = declaration_of(function)
-    look = open_store(store, declared.name)
+    look = open_store(there, declared.name)
     try:
         return report(declared, look, [worker.tally], time.monotonic() - began)
     finally:

@@ -11,15 +11,17 @@ import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
+from types import TracebackType
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg import sql
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.generators import send
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Format, TransactionStatus
+from psycopg.rows import tuple_row
 
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.postgres.arrays import register
@@ -33,6 +35,8 @@ LOST_NETWORK = {
     "tcp_user_timeout": 30_000,
 }
 """How soon a server that vanished without a word is noticed. The URL may say otherwise."""
+_SETTINGS = "SET lock_timeout = {}; SET default_transaction_isolation = 'read committed'"
+"""Whoever has waited for a lock must see what was done under it, whatever the server's own isolation is."""
 TOGETHER = 16
 """Statements of a pipeline that are sent at a time. More of them would keep the server waiting for its first."""
 LONGEST_NAME = 63
@@ -53,17 +57,20 @@ def address(url: str) -> Address:
     query = parse_qsl(parts.query, keep_blank_values=True)
     schemas = [value for key, value in query if key == "schema"] or ["inorder"]
     schema = schemas[-1]
-    if not _NAME.fullmatch(schema) or len(schema.encode()) > LONGEST_NAME:
-        raise UsageError(f"schema={schema!r} is no name for a schema: write letters, digits and _")
+    if not _NAME.fullmatch(schema) or len(schema.encode()) > LONGEST_NAME or schema.startswith("pg_"):
+        raise UsageError(f"schema={schema!r} is no name for a schema: write letters, digits and _, and no pg_ in front")
     # libpq takes a + for what it is: a space has to be %20.
     rest = urlencode([pair for pair in query if pair[0] != "schema"], quote_via=quote)
     try:
-        given = conninfo_to_dict(urlunsplit(("postgresql", parts.netloc, parts.path, rest, "")))
-    except psycopg.ProgrammingError as error:
+        # Not by `urlunsplit`, which leaves out the // of a server that is not named: one on this machine.
+        given = conninfo_to_dict(f"postgresql://{parts.netloc}{parts.path}?{rest}")
+    except (psycopg.ProgrammingError, UnicodeDecodeError) as error:
         raise UsageError(f"the store's URL is not understood: {first_line(error)}") from None
     place = f"{given.get('host') or 'localhost'}:{given.get('port') or 5432}/{given.get('dbname') or ''}"
     defaults: dict[str, Any] = {"connect_timeout": CONNECT_S, **LOST_NETWORK}
-    return Address(make_conninfo("", **(defaults | given)), schema, f"postgresql://{place}")
+    # Whatever the database's own is: arrays are packed in it.
+    encoding = {"client_encoding": "utf8"}
+    return Address(make_conninfo("", **(defaults | given | encoding)), schema, f"postgresql://{place}")
 
 
 class Several(psycopg.Pipeline):
@@ -122,6 +129,12 @@ class Link(psycopg.Connection[Any]):
         """By what the server's list of activities knows it."""
         return label(self.session)
 
+    def run(self, statement: Any, parameters: Any = None, *, binary: bool = False) -> Answer:
+        """A statement of inorder's. Its rows are tuples, whatever a handler makes of rows on this connection."""
+        cursor = Answer(self, row_factory=tuple_row)
+        cursor.format = Format.BINARY if binary else Format.TEXT
+        return cursor.execute(statement, parameters)
+
     @contextmanager
     def pipeline(self) -> Iterator[psycopg.Pipeline]:
         """One in which several statements are sent at a time."""
@@ -143,6 +156,20 @@ class Link(psycopg.Connection[Any]):
         """Only between transactions of inorder's."""
         self._refuse()
         super().rollback()
+
+    def close(self) -> None:
+        """Only between transactions of inorder's: a handler's would look like a lost connection."""
+        self._refuse()
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """A handler's `with` ends nothing. What was raised inside it says more than that."""
+        if not self.lent:
+            super().__exit__(kind, error, trace)
+        elif error is None:
+            self._refuse()
 
     def _refuse(self) -> None:
         if self.lent:
@@ -197,9 +224,11 @@ class Connections:
             link.cursor_factory, link.cursors = Answer, Cursors(link)
         except psycopg.OperationalError as error:
             raise Unreachable(f"store {self.at.name}: no connection ({first_line(error)})") from error
+        except psycopg.ProgrammingError as error:
+            raise UsageError(f"the store's URL is not understood: {first_line(error)}") from None
         with theirs(self.at.name):
             link.session = session
-            link.execute(sql.SQL("SET lock_timeout = {}").format(f"{LOCK_S}s"))
+            link.execute(sql.SQL(_SETTINGS).format(f"{LOCK_S}s"))
             register(link)
         return link
 
@@ -224,7 +253,7 @@ class Connections:
 def end_sessions(link: Link, labels: list[str]) -> bool:
     """Have the server end these sessions, and wait until they are gone. Whether they are."""
     statement = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = ANY(%s)"
-    return all(ended for (ended,) in link.execute(statement, (labels,)).fetchall())
+    return all(ended for (ended,) in link.run(statement, (labels,)).fetchall())
 
 
 def _rests(link: Link) -> bool:

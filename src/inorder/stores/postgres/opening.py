@@ -16,6 +16,9 @@ PACKAGE = "inorder.stores.postgres"
 OLDEST = 140_000
 """The first PostgreSQL with all that the statements use."""
 
+ENCODINGS = ("UTF8", "SQL_ASCII")
+"""Those of a database that keep any text: the second takes bytes for what they are."""
+
 
 @cache
 def statements_for(schema: str) -> dict[str, str]:
@@ -39,6 +42,9 @@ def _bring_up_to_date(link: Link, connections: Connections, create: bool) -> Non
     if link.info.server_version < OLDEST:
         version = link.info.server_version // 10_000
         raise UsageError(f"inorder needs PostgreSQL {OLDEST // 10_000}, {at.name} is {version}")
+    encoding = link.info.parameter_status("server_encoding")
+    if encoding not in ENCODINGS:
+        raise UsageError(f"store {at.name}: a database in {encoding} cannot keep every key: make one in UTF8")
     found = _version(link, sql, at.schema)
     if found == len(scripts):
         return

@@ -62,8 +62,8 @@ class PostgresStore(Reads):
     def register(self, order: Order, baseline: int) -> None:
         """Note the stream's declaration. Raises `UsageError` if it was written under another one."""
         with self._link() as link, ours(self.name):
-            link.execute(self._sql["stream_insert"], (self.stream, order.value, baseline))
-            link.execute(self._sql["commits_forget"])
+            link.run(self._sql["stream_insert"], (self.stream, order.value, baseline))
+            link.run(self._sql["commits_forget"])
         found = self._rows("stream_find", (self.stream,))[0]
         if found[1:] != (order.value, baseline):
             raise UsageError(
@@ -81,7 +81,7 @@ class PostgresStore(Reads):
         """Note that this worker lives."""
         has = None if partitions is None else msgspec.json.encode(partitions).decode()
         with self._link() as link, ours(self.name):
-            link.execute(self._sql["beat"], {"tally": tally, "partitions": has, "pace": events_per_s})
+            link.run(self._sql["beat"], {"tally": tally, "partitions": has, "pace": events_per_s})
         return True
 
     def acquire(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
@@ -96,7 +96,7 @@ class PostgresStore(Reads):
             if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
                 raise
         with self._link() as link, ours(self.name):
-            frozen = link.execute(self._sql["fence_breakers"], (LOCK_S / 2,)).fetchall()
+            frozen = link.run(self._sql["fence_breakers"], (LOCK_S / 2,)).fetchall()
             end_sessions(link, [name for (name,) in frozen])
         return self._raise_fences(partitions)
 
@@ -104,7 +104,7 @@ class PostgresStore(Reads):
         """The fences of partitions that have no owner, as they are."""
         with self._link() as link, ours(self.name), link.transaction():
             for partition in sorted(partitions):
-                link.execute(self._sql["fence_share"], (self._stream, *partition))
+                link.run(self._sql["fence_share"], (self._stream, *partition))
         return {partition: self.fence_of(partition) for partition in partitions}
 
     def load(self, keys: Sequence[str]) -> dict[str, Entity]:
@@ -176,7 +176,7 @@ class PostgresStore(Reads):
         link.batch += 1
         try:
             with link.pipeline():
-                link.execute(self._sql["commit_mark"], (link.session, link.batch))
+                link.run(self._sql["commit_mark"], (link.session, link.batch))
                 link.turn("COMMIT")
         except psycopg.Error as error:
             if not link.closed:
@@ -193,7 +193,7 @@ class PostgresStore(Reads):
                 with ours(self.name), self._connections.open() as link:
                     # As long as the old session is there, its commit may still happen.
                     if end_sessions(link, [label(lost.session)]):
-                        found = link.execute(self._sql["commit_read"], (lost.session,)).fetchone()
+                        found = link.run(self._sql["commit_read"], (lost.session,)).fetchone()
                         break
             except Unreachable as unreachable:
                 away = unreachable
@@ -207,7 +207,7 @@ class PostgresStore(Reads):
         tokens: dict[Partition, int] = {}
         with self._link() as link, ours(self.name), link.transaction():
             for partition in sorted(partitions):
-                raised = link.execute(self._sql["fence_raise"], (self._stream, *partition))
+                raised = link.run(self._sql["fence_raise"], (self._stream, *partition))
                 tokens[partition] = raised.fetchall()[0][0]
         return tokens
 
@@ -221,7 +221,7 @@ class PostgresStore(Reads):
 
     def _rows(self, statement: str, parameters: Any) -> list[Row]:
         with self._link() as link, ours(self.name):
-            return link.execute(self._sql[statement], parameters, binary=True).fetchall()
+            return link.run(self._sql[statement], parameters, binary=True).fetchall()
 
     def _select(self, statement: str, **parameters: Any) -> list[Row]:
         return self._rows(statement, {"stream": self._stream, **parameters})

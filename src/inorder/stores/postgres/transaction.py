@@ -118,7 +118,7 @@ class PostgresTransaction(LetterWrites):
         """Have deferred constraints checked, and nothing else changed: not even that they are deferred."""
         with theirs(self._name):
             self._begin()
-            self._link.execute(_CHECK)
+            self._link.run(_CHECK)
 
     def write(self, rows: Sequence[EntityRow], changes: Changes, fences: Mapping[Partition, int]) -> None:
         """Write what was decided. Raises `Mismatch` or `Fenced` when somebody else got there first."""
@@ -160,7 +160,7 @@ class PostgresTransaction(LetterWrites):
             self.begun = True
 
     def _do(self, statement: str, **parameters: Any) -> Cursor:
-        return self._link.execute(self._sql[statement], {"stream": self._stream, **parameters})
+        return self._link.run(self._sql[statement], {"stream": self._stream, **parameters})
 
     def _share(self, fences: Mapping[Partition, int]) -> Cursor:
         topics, numbers = columns((texts, integers), sorted(fences))
@@ -170,10 +170,10 @@ class PostgresTransaction(LetterWrites):
         if packed.released:
             keys, versions = packed.released
             self._do("held_delete", keys=keys, versions=versions)
-        return self._link.execute(self._sql["held_insert"], (self._stream, *packed.held)) if packed.held else None
+        return self._link.run(self._sql["held_insert"], (self._stream, *packed.held)) if packed.held else None
 
     def _write_rest(self, packed: Packed, changes: Changes) -> None:
-        run, sql, stream = self._link.execute, self._sql, self._stream
+        run, sql, stream = self._link.run, self._sql, self._stream
         if packed.over is not None:
             self._do("waiting_delete", keys=packed.over)
         if packed.waits:

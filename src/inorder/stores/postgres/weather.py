@@ -27,6 +27,8 @@ _OUTAGES = {
     "XX001": "it is damaged",
     "XX002": "an index of it is damaged",
     "25P03": "it ended the connection, which was idle for too long inside a transaction",
+    "25P04": "it ended the connection, whose transaction took too long",
+    "57P05": "it ended the connection, which was idle for too long",
 }
 """By SQLSTATE."""
 _OUTAGE_CLASSES = {"08": "the connection was lost", "58": "its disk failed"}

@@ -10,7 +10,10 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal
+
+from inorder.errors import UsageError
 
 
 def _alone(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,11 +43,32 @@ class Connection(sqlite3.Connection):
     def __init__(self, *args: Any, **options: Any) -> None:
         # Of one thread again and again: a function that a statement calls may use the connection.
         self.using = threading.RLock()
+        self.lent = False
+        """Whether it is in the hands of a handler, which does not close it."""
         super().__init__(*args, **options)
+
+    def close(self) -> None:
+        """See `sqlite3.Connection`."""
+        if self.lent:
+            raise UsageError("a handler's transaction is ended by inorder, not from within: leave its connection open")
+        super().close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        """What was raised in a handler's `with` says more than that it cannot roll back."""
+        return False if self.lent and error is not None else super().__exit__(kind, error, trace)
 
     def cursor(self, factory: Any = Cursor) -> Any:
         """A cursor of the kind above. sqlite3's own methods below would make one of its own kind."""
         return super().cursor(factory)
+
+    def run(self, *args: Any) -> Any:
+        """A statement of inorder's. Its rows are tuples, and texts are texts, whatever a handler makes of them here."""
+        self.text_factory = str  # there is none of a cursor's own
+        cursor = self.cursor()
+        cursor.row_factory = None
+        return cursor.execute(*args)
 
     def execute(self, *args: Any) -> Any:
         """See `sqlite3.Connection`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
-from pathlib import Path
 from typing import Any
 
 from inorder.errors import NotFound, UsageError
@@ -29,7 +29,7 @@ def open_file(path: str, create: bool = True) -> Connection:
     """A connection that any thread may use, one at a time, to a file of the current schema."""
     if sqlite3.sqlite_version_info < OLDEST:
         raise UsageError(f"inorder needs SQLite {'.'.join(map(str, OLDEST))}, this is {sqlite3.sqlite_version}")
-    if not create and not Path(path).exists():
+    if not create and not os.path.exists(path):
         raise NotFound(f"store {path}: there is no such file")
     with ours(path):
         connection: Connection = sqlite3.connect(

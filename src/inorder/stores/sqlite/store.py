@@ -19,6 +19,7 @@ from inorder.core.waiting import Waiting
 from inorder.errors import Unreachable, UsageError
 from inorder.stores.reading import Reads
 from inorder.stores.rows import Row, to_entity, to_held, to_waiting
+from inorder.stores.sqlite.connection import Connection
 from inorder.stores.sqlite.opening import SQL, at_once, begin, open_file
 from inorder.stores.sqlite.transaction import SqliteTransaction
 from inorder.stores.sqlite.weather import ours, theirs
@@ -44,7 +45,7 @@ class SqliteStore(Reads):
         self._connection = open_file(path, create)
         self._connection.set_authorizer(self._authorize)
         with ours(path):
-            found = self._connection.execute(SQL["stream_find"], (stream,)).fetchone()
+            found = self._connection.run(SQL["stream_find"], (stream,)).fetchone()
         self._stream = found[0] if found else 0
 
     @classmethod
@@ -52,16 +53,18 @@ class SqliteStore(Reads):
         """`sqlite:///relative.db` or `sqlite:////absolute.db`, as SQLAlchemy writes them."""
         parts = urlsplit(url)
         path = unquote(parts.path[1:])
-        if parts.scheme != "sqlite" or parts.netloc or not path or parts.query:
+        # What is in memory would be another store for each connection of a worker.
+        nowhere = path in {"", ":memory:"} or "\0" in path
+        if parts.scheme != "sqlite" or parts.netloc or nowhere or parts.query:
             raise UsageError(f"{url!r} names no file: write sqlite:///relative.db or sqlite:////absolute.db")
         return cls(path, stream, create)
 
     def register(self, order: Order, baseline: int) -> None:
         """Note the stream's declaration. Raises `UsageError` if it was written under another one."""
         with self._begin() as connection:
-            found = connection.execute(SQL["stream_find"], (self.stream,)).fetchone()
+            found = connection.run(SQL["stream_find"], (self.stream,)).fetchone()
             if found is None:
-                inserted = connection.execute(SQL["stream_insert"], (self.stream, order.value, baseline))
+                inserted = connection.run(SQL["stream_insert"], (self.stream, order.value, baseline))
                 found = (inserted.lastrowid, order.value, baseline)
         if found[1:] != (order.value, baseline):
             raise UsageError(
@@ -74,7 +77,7 @@ class SqliteStore(Reads):
     def tally(self, worker: str) -> int:
         """A new row of counts for this worker's run; returns its number."""
         with self._begin() as connection:
-            return int(connection.execute(SQL["tally_insert"], (self._stream, worker)).fetchall()[0][0])
+            return int(connection.run(SQL["tally_insert"], (self._stream, worker)).fetchall()[0][0])
 
     def beat(self, tally: int, partitions: Sequence[Partition] | None, events_per_s: float) -> bool:
         """Note that this worker lives. False: somebody else is writing; it is not waited for."""
@@ -88,7 +91,7 @@ class SqliteStore(Reads):
         tokens: dict[Partition, int] = {}
         with self._begin() as connection:
             for partition in sorted(partitions):
-                raised = connection.execute(SQL["fence_raise"], (self._stream, *partition))
+                raised = connection.run(SQL["fence_raise"], (self._stream, *partition))
                 tokens[partition] = raised.fetchall()[0][0]
         return tokens
 
@@ -96,7 +99,7 @@ class SqliteStore(Reads):
         """The fences of partitions that have no owner, as they are."""
         with self._begin() as connection:
             for partition in sorted(partitions):
-                connection.execute(SQL["fence_share"], (self._stream, *partition))
+                connection.run(SQL["fence_share"], (self._stream, *partition))
         return {partition: self.fence_of(partition) for partition in partitions}
 
     def load(self, keys: Sequence[str]) -> dict[str, Entity]:
@@ -151,6 +154,7 @@ class SqliteStore(Reads):
             with suppress(sqlite3.Error):
                 if transaction is not None:
                     transaction.end("ROLLBACK")
+            self._connection.lent = False
             with suppress(sqlite3.Error):
                 self._connection.close()
         finally:
@@ -173,6 +177,7 @@ class SqliteStore(Reads):
             begin(self._connection)
         transaction = self._transaction = SqliteTransaction(self._connection, self.path, self._stream)
         try:
+            self._connection.lent = True
             with theirs(self.path):
                 yield transaction
             transaction.still_open()
@@ -183,6 +188,7 @@ class SqliteStore(Reads):
                 transaction.end("ROLLBACK")
             raise
         finally:
+            self._connection.lent = False
             self._transaction = None
 
     def _authorize(self, action: int, *_: object) -> int:
@@ -191,9 +197,9 @@ class SqliteStore(Reads):
         return sqlite3.SQLITE_OK if ours or action != sqlite3.SQLITE_TRANSACTION else sqlite3.SQLITE_DENY
 
     @contextmanager
-    def _begin(self) -> Iterator[sqlite3.Connection]:
-        with self.transaction() as transaction, ours(self.path):
-            yield transaction.connection
+    def _begin(self) -> Iterator[Connection]:
+        with self.transaction(), ours(self.path):
+            yield self._connection
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -211,7 +217,7 @@ class SqliteStore(Reads):
 
     def _select(self, statement: str, **parameters: Any) -> list[Row]:
         with ours(self.path):
-            found = self._connection.execute(SQL[statement], {"stream": self._stream, **parameters})
+            found = self._connection.run(SQL[statement], {"stream": self._stream, **parameters})
             rows: list[Row] = found.fetchall()
             return rows
 

@@ -15,6 +15,7 @@ from inorder.core.rows import EntityRow
 from inorder.errors import Fenced, Mismatch, Unreachable
 from inorder.stores.letter_writing import LetterWrites
 from inorder.stores.rows import Row, from_held, from_letter, from_waiting, outdated, plain_values
+from inorder.stores.sqlite.connection import Connection
 from inorder.stores.sqlite.many import Rows
 from inorder.stores.sqlite.opening import SQL
 from inorder.stores.sqlite.weather import ours, outage, theirs
@@ -29,7 +30,7 @@ WAITING, FLOWING = Rows("waiting_upsert", booleans=(7,)), Rows("waiting_delete")
 class SqliteTransaction(LetterWrites):
     """See `inorder.ports.Transaction`. `execute` returns a `sqlite3.Cursor`."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str, stream: int) -> None:
+    def __init__(self, connection: Connection, path: str, stream: int) -> None:
         self._connection = connection
         self._path = path
         self._stream = stream
@@ -52,7 +53,8 @@ class SqliteTransaction(LetterWrites):
             # Else it would be committed by itself.
             raise sqlite3.OperationalError("a statement before this one has rolled the transaction back")
         try:
-            return self._connection.execute(statement, parameters)
+            cursor: sqlite3.Cursor = self._connection.execute(statement, parameters)
+            return cursor
         except sqlite3.Error as error:
             if self._gone():
                 self.over = outage(error, self._path)
@@ -119,14 +121,14 @@ class SqliteTransaction(LetterWrites):
         """Mark an open dead letter as resolved or skipped. False: it is not open, and nothing is changed."""
         values = {"stream": self._stream, "id": number, "status": status, "note": note}
         with ours(self._path):
-            return self._connection.execute(SQL["letter_resolve"], values).rowcount == 1
+            return bool(self._connection.run(SQL["letter_resolve"], values).rowcount == 1)
 
     def _run(self, statement: str, many: Sequence[Mapping[str, Any]]) -> tuple[int, list[Row]]:
         """See `LetterWrites`."""
         changed, rows = 0, []
         with ours(self._path):
             for values in many:
-                cursor = self._connection.execute(SQL[statement], {"stream": self._stream, **plain_values(values)})
+                cursor = self._connection.run(SQL[statement], {"stream": self._stream, **plain_values(values)})
                 rows = cursor.fetchall()
                 changed += max(cursor.rowcount, 0)
         return changed, rows
@@ -144,7 +146,7 @@ class SqliteTransaction(LetterWrites):
     def _check(self, fences: Mapping[Partition, int]) -> None:
         if not fences:
             return
-        rows = self._connection.execute(SQL["fences"], (self._stream,))
+        rows = self._connection.run(SQL["fences"], (self._stream,))
         found = {Partition(topic, number): token for topic, number, token in rows}
         lost = [partition for partition, token in fences.items() if found.get(partition) != token]
         if lost:
@@ -164,14 +166,14 @@ class SqliteTransaction(LetterWrites):
             raise self._mismatch(rows)
 
     def _last(self) -> int:
-        found: int = self._connection.execute(SQL["entities_last"]).fetchone()[0]
+        found: int = self._connection.run(SQL["entities_last"]).fetchone()[0]
         return found
 
     def _mismatch(self, rows: Sequence[EntityRow]) -> Mismatch:
         # Rolled back first: until then the rows that were written look like somebody else's.
         self.end("ROLLBACK")
         keys = msgspec.json.encode([row.key for row in rows]).decode()
-        found = self._connection.execute(SQL["entity_revisions"], {"stream": self._stream, "keys": keys})
+        found = self._connection.run(SQL["entity_revisions"], {"stream": self._stream, "keys": keys})
         return Mismatch(outdated(rows, dict(found.fetchall())))
 
     def _write_held(self, changes: Changes) -> None:
