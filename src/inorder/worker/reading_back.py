@@ -30,7 +30,7 @@ def read_back(codec: JsonCodec, rows: Sequence[HeldRow], barred: dict[tuple[str,
             why = reasons[index] if event is None else _differs(event, row)
             if why is not None:
                 barred[row.key, row.version] = Poison(why)
-            payload = None if event is None else event.payload
+            payload = None if event is None or why is not None else event.payload
             receiver = (row.receiver, row.outcome.value)
             found[place] = Event(row.key, row.version, row.event_id, row.fingerprint, payload, piece, index, receiver)
     return [found[place] for place in range(len(rows))]
