@@ -366,6 +366,17 @@ async def paused() -> Scene:
     return it
 
 
+async def refused() -> Scene:
+    """The commit of `a2` and `b2` was refused, for somebody else has changed a, and both were decided again."""
+    it = Scene()
+    it.give("a1 b1")
+    await it.rest()
+    it.meddle("a")
+    it.give("a2 b2")
+    await it.rest()
+    return it
+
+
 async def refused_beside_a_call() -> Scene:
     """The handler of `a2` runs while the commit of `b2` is refused, and b is decided again."""
     it = Scene()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inorder
 from inorder.worker.batch import SHARED_S
-from tests.worker.lanes import Held, Scene, played
+from tests.worker.lanes import Held, Scene, played, refused
 from tests.worker.played import HERE, THERE
 
 # A refused commit.
@@ -15,12 +15,7 @@ from tests.worker.played import HERE, THERE
 
 @played
 async def test_what_was_decided_on_old_knowledge_is_decided_again_and_nothing_of_it_was_written() -> None:
-    it = Scene()
-    it.give("a1 b1")
-    await it.rest()
-    it.meddle("a")
-    it.give("a2 b2")
-    await it.rest()
+    it = await refused()
     assert it.called == ["a1", "b1", "a2", "b2", "a2", "b2"]
     assert (it.applied(), it.settled) == ({"a": 2, "b": 2}, [(0, 2), (0, 4)])
     assert it.outcomes() == {"received": 4, "applied": 4}

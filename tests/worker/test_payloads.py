@@ -162,12 +162,7 @@ def test_one_that_cannot_be_decoded_once_more_fails_alone() -> None:
 
 @played
 async def test_after_a_commit_was_refused() -> None:
-    it = lanes.Scene()
-    it.give("a1 b1")
-    await it.rest()
-    it.meddle("a")
-    it.give("a2 b2")
-    await it.rest()
+    it = await lanes.refused()
     assert it.called == ["a1", "b1", "a2", "b2", "a2", "b2"]
     assert it.amounts == [0] * 6
 

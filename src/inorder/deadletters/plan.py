@@ -14,7 +14,7 @@ from inorder.declaration import Declaration
 from inorder.errors import NotFound
 from inorder.stores.letter_rows import AuditRow, PlanLetter, PlanRow
 from inorder.stores.rows import LetterRow
-from inorder.wiring import open_store
+from inorder.wiring import open_store, public
 
 MOST = 1_000_000
 """Most letters of one plan. More are left for the next one."""
@@ -28,7 +28,8 @@ def open_declared(store: str, declared: Declaration) -> Any:
     try:
         names = [row.name for row in look.streams()]
         if declared.name not in names:
-            raise NotFound(f"store {store} has no stream {declared.name!r}: it has {', '.join(names) or 'none yet'}")
+            has = ", ".join(names) or "none yet"
+            raise NotFound(f"store {public(store)} has no stream {declared.name!r}: it has {has}")
         look.register(declared.order, declared.baseline)
     except BaseException:
         look.close()

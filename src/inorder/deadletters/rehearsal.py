@@ -95,9 +95,7 @@ class Rehearsal:
                 break
             except Redo as redo:
                 # It spoils the transaction itself: once more, and it fails without being tried.
-                if redo.event is None:
-                    raise
-                self._effect.barred[redo.event.key, redo.event.version] = redo.error
+                self._effect.blame(redo)
             except StoreFailed as error:
                 if not isinstance(error.error, Mismatch):
                     raise error.error from error

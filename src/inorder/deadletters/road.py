@@ -290,9 +290,7 @@ class BatchRoad(BaseRoad):
             try:
                 answer = super().transact(work)
             except Redo as redo:
-                if redo.event is None:
-                    raise
-                self.effect.barred[redo.event.key, redo.event.version] = redo.error
+                self.effect.blame(redo)
             else:
                 self.effect.written()
                 return answer

@@ -94,9 +94,8 @@ class Given:
         self.headers = headers_of(None, None, headers)
         self._bytes = event if isinstance(event, bytes) else None
         self._fields = _fields(event) if self._bytes is None else {}
-        own = self._fields.get("id")
-        if id is None and own is not None and own != "":
-            id = own
+        if id is None and self._fields.get("id") != "":
+            id = self._fields.get("id")
         self.id = None if id is None else id_text(id)
 
     def value(self, version: int, event_id: str) -> bytes:

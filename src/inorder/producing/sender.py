@@ -127,14 +127,17 @@ class Sender:
 
     def undelivered(self, what: str, records: Sequence[Delivery]) -> Undelivered:
         """The error that names these. Under the lock."""
-        shown = []
-        for record in records[:SHOWN]:
-            problem = self.outbound.problem(record.key)
-            why = "it was discarded" if self.outbound.gone(record) else "no acknowledgement yet"
-            why = "the producer is closed" if self.closed else why
-            shown.append(f"{record!r} ({why if problem is None else problem})")
+        shown = [f"{record!r} ({self._why(record)})" for record in records[:SHOWN]]
         more = f" and {len(records) - SHOWN} more" if len(records) > SHOWN else ""
         return Undelivered(f"{what}: {', '.join(shown)}{more}", records)
+
+    def _why(self, record: Delivery) -> str:
+        problem = self.outbound.problem(record.key)
+        if problem is not None:
+            return str(problem)
+        if self.closed:
+            return "the producer is closed"
+        return "it was discarded" if self.outbound.gone(record) else "no acknowledgement yet"
 
     def _decided(self, delivery: Delivery) -> bool:
         out = self.outbound

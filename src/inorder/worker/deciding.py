@@ -185,12 +185,9 @@ class Deciding:
         if self._observed:
             ended = min(run.ended_at, time.monotonic())
             self._observer.called(run.events[0].slice, run.began_at, ended, run.error is not None)
-        old = run.epoch != self._known.epoch
-        if old or run.error is not None:
-            self.renew(run.events)
-        if old:
+        if run.epoch != self._known.epoch:
             # Decided on knowledge that turned out old: the guard must look again.
-            self._lanes.put_back(entity.key, received(run.events))
+            self._put_back(entity.key, received(run.events))
             return
         if run.error is not None:
             self._over_with(run.error, run)
@@ -214,14 +211,20 @@ class Deciding:
         try:
             self._planner.failed(run.entity, events[0], error, self._groups.now.changes, now)
         except Outage as outage:
-            self._lanes.put_back(key, events)
+            self._put_back(key, events)
             self._pause(str(outage))
         except NoRoom as no_room:
+            self.renew(events)
             self.standstill.stop(key, events, no_room)
         else:
             self._note(events[0])
             self._look_ahead(run.entity, events[0], now)
-            self._lanes.put_back(key, events[1:])
+            self._put_back(key, events[1:])
+
+    def _put_back(self, key: str, events: list[Event]) -> None:
+        """Put back what the handler was given, and may be given once more."""
+        self.renew(events)
+        self._lanes.put_back(key, events)
 
     def _note(self, event: Event) -> None:
         """`event` is decided; its delivery is settled with the next commit."""

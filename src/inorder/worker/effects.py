@@ -133,6 +133,12 @@ class BatchEffect(Effect):
             self._refused.add(at)
             raise self.barred[at]
 
+    def blame(self, redo: Redo) -> None:
+        """Bar the event that a batch is redone without. Raises `redo` where none is known to be at fault."""
+        if redo.event is None:
+            raise redo
+        self.barred[redo.event.key, redo.event.version] = redo.error
+
     def bars(self, events: Iterable[Event]) -> bool:
         """Whether any of these events is barred."""
         return bool(self.barred) and any((event.key, event.version) in self.barred for event in events)
