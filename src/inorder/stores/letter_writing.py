@@ -62,8 +62,7 @@ class LetterWrites(ABC):
         return bool(self._run("letter_import", [values])[1])
 
     def last_letter(self) -> int:
-        """The number of the last letter: none that is lower will come. Nobody else writes one in this transaction."""
-        self._run("letters_still", [{}])
+        """The number of the last letter: none that is lower will come."""
         return int(self._run("letter_last", [{}])[1][0][0])
 
     def set_exported(self, destination: str, letter: int) -> None:

@@ -140,6 +140,11 @@ class PostgresTransaction(LetterWrites):
             self._begin()
             return self._do("letter_resolve", id=number, status=status, note=note).rowcount == 1
 
+    def last_letter(self) -> int:
+        """See `LetterWrites`. Here others may be writing letters, and are waited for."""
+        self._run("letters_still", [{}])
+        return super().last_letter()
+
     def _run(self, statement: str, many: Sequence[Mapping[str, Any]]) -> tuple[int, list[Row]]:
         """See `LetterWrites`."""
         with ours(self._name):

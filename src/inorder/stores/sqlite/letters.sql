@@ -80,9 +80,6 @@ VALUES (:stream, :tally, :print, :reason, :detail, :key, :version, :event_id, :e
   :first_at, :last_at, :topic, :partition, :offset, :raw_key, :raw_value, :headers, :timestamp_ms)
 ON CONFLICT (stream, topic, partition, "offset", print) DO NOTHING RETURNING id;
 
--- letters_still: only one transaction writes, and this is one
-SELECT 1;
-
 -- letter_last: up to here, all letters that there will ever be are there
 SELECT coalesce(max(id), 0) FROM inorder_letters WHERE stream = :stream;
 
